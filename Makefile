@@ -1,0 +1,43 @@
+# Everything here makes its own virtual environment in .venv when there is none.
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip --quiet --disable-pip-version-check install --require-hashes
+
+.PHONY: demo run test check lock
+
+demo: .venv/run  ## Try it: the bridge with a simulated Trakt and website, in your browser
+	@$(PY) -m app demo
+
+run: .venv/run  ## Run the bridge, with the settings in .env
+	@$(PY) -m app serve
+
+test: .venv/dev  ## Run all tests
+	@$(PY) -m pytest
+
+check: .venv/dev  ## Check format, style and types
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+lock:  ## Renew the locked requirements (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header pyproject.toml --output-file requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --extra dev --constraint requirements.txt pyproject.toml \
+		--output-file requirements-dev.txt
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "OwnYourTrakt needs Python 3.11 or newer; say which one to use: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python cannot make virtual environments here; install its venv module (Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "Setting up .venv (once) …"
+	@$(PYTHON) -m venv .venv
+
+.venv/run: requirements.txt | $(PY)
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt | $(PY)
+	@$(PIP) -r requirements-dev.txt
+	@touch $@ .venv/run
