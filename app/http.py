@@ -1,0 +1,326 @@
+"""The one way out: an HTTP client that strangers cannot aim at our own network.
+
+People type addresses, and pages name further ones, so every connection is checked where it is
+made: a name is resolved once, all its addresses must be public, and the connection goes to a
+checked address, never to the name again. That closes DNS rebinding, and a redirect needs no
+check of its own. Answers are read whole, up to a cap, within one deadline.
+"""
+
+import asyncio
+import socket
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from ipaddress import (
+    IPv4Address,
+    IPv6Address,
+    ip_address,
+    ip_network,
+)
+from typing import NoReturn
+
+import httpcore2
+import httpx2
+
+from app import __version__
+from app.errors import AddressBlocked, AnswerLost, AnswerTooLarge, NeverSent, NotTrusted
+from app.settings import Network
+
+Address = IPv4Address | IPv6Address
+
+MIB = 1024 * 1024
+WEB_PORTS = frozenset({80, 443})
+CONNECT_TIMEOUT = timedelta(seconds=10)
+NO_SUCH_NAME = "no such name"
+PATIENCE = timedelta(seconds=20)
+# Nobody who asks for more than a day means it, and a bad value must not stop us for years.
+LONGEST_WAIT = timedelta(days=1)
+# `ipaddress` counts these as global; each of them carries an IPv4 address that decides.
+NAT64 = ip_network("64:ff9b::/96")
+V4_COMPATIBLE = ip_network("::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How much of an answer one request may cost us, and how long it may take in all."""
+
+    max_bytes: int = MIB
+    deadline: timedelta = PATIENCE
+
+
+def caps(max_bytes: int = MIB, deadline: timedelta = PATIENCE) -> dict[str, object]:
+    """Return the ``extensions`` argument that puts other caps on one request."""
+    return {"caps": Caps(max_bytes, deadline)}
+
+
+def client(
+    allowed: Sequence[Network] = (), *, about: str = "", keepalive: int = 0
+) -> httpx2.AsyncClient:
+    """Return a client that contacts public addresses and those inside ``allowed``.
+
+    It follows no redirect, keeps no cookie and ignores the environment's proxies. It raises
+    `NeverSent` or `AnswerLost` where httpx2 would raise its own errors. Without ``keepalive``
+    every request has a fresh connection: a kept one that the other side has closed fails like
+    a lost answer, which must not happen to a request that cannot be repeated.
+    ``about`` is the URL a puzzled server administrator finds in our User-Agent.
+    """
+    agent = f"OwnYourTrakt/{__version__}" + (f" (+{about})" if about else "")
+    return httpx2.AsyncClient(
+        transport=GuardedTransport(allowed, keepalive),
+        headers={"User-Agent": agent, "Accept-Encoding": "gzip"},
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT.total_seconds()),
+    )
+
+
+class Guard(httpcore2.AsyncNetworkBackend):
+    """A network backend that checks every address before any packet leaves."""
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        self.allowed = allowed
+        self.network = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore2's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to ``host``, which is resolved here and nowhere else.
+
+        Raises:
+            AddressBlocked: one of its addresses, or the port, is not allowed.
+
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await resolve(host, port)
+                self.check(host, port, addresses)
+                return await self.first_to_answer(addresses, port, local_address, socket_options)
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout from error
+
+    def check(self, host: str, port: int, addresses: Sequence[Address]) -> None:
+        """Raise `AddressBlocked` unless every address may be contacted on ``port``."""
+        for address in addresses:
+            inside = is_inside(address, self.allowed)
+            if not inside and not is_public(address):
+                raise AddressBlocked(f"{host} leads to {address}, which is not a public address")
+            if not inside and port not in WEB_PORTS:
+                raise AddressBlocked(f"{host} asks for port {port}; only 80 and 443 are allowed")
+
+    async def first_to_answer(
+        self,
+        addresses: Sequence[Address],
+        port: int,
+        local_address: str | None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Return a connection to the first of the checked addresses that accepts one."""
+        *others, last = addresses
+        for address in others:
+            try:
+                return await self.network.connect_tcp(
+                    str(address), port, None, local_address, socket_options
+                )
+            except httpcore2.ConnectError:
+                continue
+        return await self.network.connect_tcp(str(last), port, None, local_address, socket_options)
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore2's
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> NoReturn:
+        """Refuse: no URL of a stranger leads to a socket of this machine."""
+        del timeout, socket_options
+        raise AddressBlocked(f"unix socket {path}")
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, as httpcore2 asks for between its retries."""
+        await self.network.sleep(seconds)
+
+
+class GuardedTransport(httpx2.AsyncHTTPTransport):
+    """Requests through a `Guard`; answers whole, capped, without cookies, in our own errors."""
+
+    def __init__(self, allowed: Sequence[Network], keepalive: int) -> None:
+        self.allowed = allowed
+        # AsyncHTTPTransport takes no network backend, so its pool is replaced. A test connects
+        # to a listener that must stay untouched and would notice if this stopped working.
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=httpx2.create_ssl_context(trust_env=False),
+            max_connections=None,
+            max_keepalive_connections=keepalive,
+            keepalive_expiry=30.0,
+            network_backend=Guard(allowed),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the answer with its body read.
+
+        ``extensions["private"]`` tells whether the other side is inside the allowed networks.
+
+        Raises:
+            NeverSent: nothing left us.
+            AnswerLost: it left us, and no whole answer came back.
+
+        """
+        if request.url.userinfo:
+            raise AddressBlocked(f"{request.url.host}: a URL with a user name is not contacted")
+        limits = request.extensions.get("caps") or Caps()
+        try:
+            async with asyncio.timeout(limits.deadline.total_seconds()):
+                return await self.read(await super().handle_async_request(request), limits)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+            raise not_reached(request.url.host, error) from error
+        except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
+            raise NeverSent(f"{request.url.host}: {error}") from error
+        except TimeoutError as error:
+            seconds = limits.deadline.total_seconds()
+            raise AnswerLost(f"{request.url.host} took longer than {seconds:.0f} s") from error
+        except httpx2.RequestError as error:
+            raise AnswerLost(f"{request.url.host} broke off the connection") from error
+
+    async def read(self, response: httpx2.Response, limits: Caps) -> httpx2.Response:
+        """Return ``response`` with its body read and decoded, at most ``limits.max_bytes``."""
+        # Asked for now: a connection that is closed no longer knows its other end.
+        stream = response.extensions.get("network_stream")
+        peer = stream.get_extra_info("server_addr") if stream else None
+        try:
+            body = await whole_body(response, limits.max_bytes)
+        finally:
+            await response.aclose()
+        dropped = (b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie")
+        return httpx2.Response(
+            response.status_code,
+            headers=[(k, v) for k, v in response.headers.raw if k.lower() not in dropped],
+            content=body,
+            extensions={
+                "http_version": response.extensions.get("http_version", b"HTTP/1.1"),
+                "private": peer is not None and is_inside(ip_address(peer[0]), self.allowed),
+            },
+        )
+
+
+async def whole_body(response: httpx2.Response, max_bytes: int) -> bytes:
+    """Return the decoded body of ``response``.
+
+    Decoding is bounded too: a compression bomb ends at ``max_bytes``, not in memory.
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
+        raise AnswerLost(f"the answer came as {encoding!r}, which we did not ask for")
+    # 32 + 15: zlib recognises the gzip and the zlib header by itself.
+    decoder = zlib.decompressobj(47) if encoding not in {"identity", ""} else None
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        room = max_bytes - len(body) + 1
+        body += decode(decoder, chunk, room) if decoder else chunk
+        if len(body) > max_bytes:
+            raise AnswerTooLarge(f"the answer is larger than {max_bytes // 1024} KiB")
+    if decoder and not decoder.eof and body:
+        raise AnswerLost("the compressed answer ended too early")
+    return bytes(body)
+
+
+def decode(decoder: "zlib._Decompress", chunk: bytes, room: int) -> bytes:
+    """Return what ``chunk`` decodes to, at most ``room`` bytes of it."""
+    try:
+        return decoder.decompress(chunk, room)
+    except zlib.error as error:
+        raise AnswerLost("the compressed answer is damaged") from error
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """Return the addresses of ``host``, each once, in the resolver's order."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise httpcore2.ConnectError(NO_SUCH_NAME) from error
+    # An IPv6 scope ("%eth0") names an interface of ours; drop it, the address decides.
+    texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
+    return [ip_address(text) for text in texts]
+
+
+def is_inside(address: Address, networks: Sequence[Network]) -> bool:
+    """Tell whether ``address``, or the IPv4 address inside it, lies in one of ``networks``."""
+    return any(
+        inner in network
+        for inner in (address, embedded(address))
+        if inner is not None
+        for network in networks
+    )
+
+
+def is_public(address: Address) -> bool:
+    """Tell whether ``address`` belongs to the public internet.
+
+    ``is_global`` alone is not enough: it holds for multicast and for NAT64, 6to4 and
+    v4-compatible addresses that carry a private one.
+    """
+    inner = embedded(address)
+    if inner is not None:
+        return is_public(inner)
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def embedded(address: Address) -> IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address carries, if it does."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address.teredo:
+        return address.teredo[1]
+    if address in NAT64 or address in V4_COMPATIBLE:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def not_reached(host: str, error: Exception) -> NeverSent:
+    """Say in a few words why no connection to ``host`` came about."""
+    if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return NeverSent(f"{host} did not answer in time")
+    if "CERTIFICATE" in str(error).upper():
+        return NotTrusted(f"{host} has no valid certificate")
+    if NO_SUCH_NAME in str(error):
+        return NeverSent(f"{host} is a name that does not exist")
+    return NeverSent(f"{host} could not be reached")
+
+
+def retry_after(response: httpx2.Response, now: datetime | None) -> timedelta | None:
+    """Return how long the server asked us to wait, or None if it did not say.
+
+    Understands both forms of ``Retry-After`` (RFC 9110 §10.2.3), seconds and a date, and
+    ``RateLimit-Reset`` in seconds, which Indiekit sends. A date in the past means "now"; without
+    ``now``, the other side's clock, a date means nothing.
+    Nonsense counts as silence: a server in trouble should not also be able to crash us.
+    """
+    value = response.headers.get("Retry-After", response.headers.get("RateLimit-Reset", ""))
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        return timedelta(seconds=min(int(value[:9]), LONGEST_WAIT.total_seconds()))
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if now is None:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return min(max(when - now, timedelta()), LONGEST_WAIT)
+
+
+def date_of(response: httpx2.Response) -> datetime | None:
+    """Return the other side's clock, to the second; None when it does not tell."""
+    try:
+        when = parsedate_to_datetime(response.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
