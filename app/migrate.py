@@ -1,0 +1,88 @@
+"""Bring a database to the newest schema. Forward only; an old database always opens."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy.pool import NullPool
+
+import migrations
+from app import database
+
+# Any number will do, as long as all processes of this program use the same one.
+ADVISORY_LOCK = 0x0E7B_A17
+
+
+class NewerDatabase(Exception):
+    """The database was written by a newer version of this program."""
+
+
+def upgrade(url: str) -> None:
+    """Migrate the database at ``url``; safe to call from two processes at once.
+
+    Raises:
+        NewerDatabase: this program is older than the database; nothing was changed.
+
+    """
+    with alone(url) as connection:
+        if current(connection) not in {None, *revisions()}:
+            raise NewerDatabase(
+                "the database was written by a newer OwnYourTrakt; update the program"
+            )
+        command.upgrade(config(connection), "head")
+
+
+def is_current(url: str) -> bool:
+    """Tell whether the database at ``url`` has the newest schema."""
+    with alone(url) as connection:
+        return current(connection) == script().get_current_head()
+
+
+def config(connection: Connection) -> Config:
+    """Return Alembic's configuration, made from the installed package, for ``connection``."""
+    made = Config(attributes={"connection": connection})
+    made.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    made.set_main_option("path_separator", "os")
+    return made
+
+
+def script() -> ScriptDirectory:
+    """Return the migrations that come with this program."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    made.set_main_option("path_separator", "os")
+    return ScriptDirectory.from_config(made)
+
+
+def revisions() -> set[str]:
+    """Return the ids of all steps that this program knows."""
+    return {step.revision for step in script().walk_revisions()}
+
+
+def current(connection: Connection) -> str | None:
+    """Return the step that the database is at, None for an empty one."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+@contextmanager
+def alone(url: str) -> Iterator[Connection]:
+    """Open a transaction that no other migration runs beside."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        parsed = parsed.set(drivername="sqlite")
+    engine = create_engine(parsed, poolclass=NullPool)
+    if parsed.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", database.on_connect)
+        event.listen(engine, "begin", database.on_begin)
+    try:
+        with engine.execution_options(immediate=True).begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ADVISORY_LOCK})
+            yield connection
+    finally:
+        engine.dispose()

@@ -1,0 +1,1 @@
+"""Every query is a named function here, by subject. Callers open the transactions."""

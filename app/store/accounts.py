@@ -1,0 +1,161 @@
+"""Accounts with their sites, the browsers signed in to them, and who may come in."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.grants import Pair
+from app.outbox import State
+from app.store import grants
+from app.tables import AccountRow, ClaimRow, PostRow, SessionRow, SiteRow, SpentRow
+from app.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A confirmed identity with the endpoints and the token that came with it."""
+
+    me: str
+    name: str | None
+    photo: str | None
+    micropub: str
+    authorization_endpoint: str
+    token_endpoint: str
+    revocation_endpoint: str | None
+    issuer: str | None
+    scope: str
+    pair: Pair
+
+
+async def sign_in(
+    session: AsyncSession, site: Site, vault: Vault, now: datetime
+) -> tuple[int, Pair | None]:
+    """Store a confirmed site; return its account's id and the token that it replaces.
+
+    Posts that waited for the person are released.
+    """
+    account = await session.scalar(select(AccountRow).where(col(AccountRow.me) == site.me))
+    if account is None:
+        account = AccountRow(me=site.me, created_at=now)
+        session.add(account)
+    account.name, account.photo = site.name or account.name, site.photo or account.photo
+    await session.flush()
+    key = account.id or 0
+    row = await session.get(SiteRow, key, with_for_update=True)
+    replaced = grants.pair_of(row, vault) if row else None
+    if row is None:
+        row = SiteRow(account_id=key, micropub="", authorization_endpoint="", token_endpoint="")
+        session.add(row)
+    row.micropub, row.issuer, row.scope = site.micropub, site.issuer, site.scope
+    row.authorization_endpoint = site.authorization_endpoint
+    row.token_endpoint = site.token_endpoint
+    row.revocation_endpoint = site.revocation_endpoint
+    row.resume_at = None
+    grants.put(row, site.pair, vault)
+    await session.execute(
+        update(PostRow)
+        .where(col(PostRow.account_id) == key, col(PostRow.state) == State.QUEUED)
+        .values(due_at=now, trouble=None, rediscovered=False)
+    )
+    return key, replaced
+
+
+async def account(session: AsyncSession, key: int) -> tuple[AccountRow, SiteRow] | None:
+    """Return an account with its site."""
+    found = await session.execute(
+        select(AccountRow, SiteRow)
+        .join(SiteRow, col(SiteRow.account_id) == col(AccountRow.id))
+        .where(col(AccountRow.id) == key)
+    )
+    row = found.one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+async def set_timezone(session: AsyncSession, key: int, zone: str) -> None:
+    """Store the time zone in which an account's posts are dated."""
+    await session.execute(update(AccountRow).where(col(AccountRow.id) == key).values(timezone=zone))
+
+
+async def remove(session: AsyncSession, key: int) -> None:
+    """Delete an account and all that belongs to it; an owner's claim does not survive it."""
+    found = await session.get(AccountRow, key)
+    if found is None:
+        return
+    # The row stays, without a name: the next claim must present a code, also on loopback.
+    await session.execute(
+        update(ClaimRow).where(col(ClaimRow.me) == found.me).values(me=None, code_digest="")
+    )
+    await session.execute(delete(AccountRow).where(col(AccountRow.id) == key))
+
+
+async def open_session(
+    session: AsyncSession, digest: str, account_id: int, until: datetime, now: datetime
+) -> None:
+    """Note a signed-in browser, and forget those whose time is over."""
+    await session.execute(delete(SessionRow).where(col(SessionRow.expires_at) <= now))
+    session.add(SessionRow(digest=digest, account_id=account_id, expires_at=until))
+
+
+async def session_account(session: AsyncSession, digest: str, now: datetime) -> int | None:
+    """Return whose browser this is."""
+    return await session.scalar(
+        select(col(SessionRow.account_id)).where(
+            col(SessionRow.digest) == digest, col(SessionRow.expires_at) > now
+        )
+    )
+
+
+async def close_session(session: AsyncSession, digest: str) -> None:
+    """Forget one signed-in browser."""
+    await session.execute(delete(SessionRow).where(col(SessionRow.digest) == digest))
+
+
+async def spend(session: AsyncSession, digest: str, until: datetime, now: datetime) -> bool:
+    """Use up the state of a flow; return False when it had been used before."""
+    await session.execute(delete(SpentRow).where(col(SpentRow.expires_at) <= now))
+    try:
+        async with session.begin_nested():
+            session.add(SpentRow(digest=digest, expires_at=until))
+    except IntegrityError:
+        return False
+    return True
+
+
+async def claim(session: AsyncSession) -> ClaimRow | None:
+    """Return whose instance this is, None when nobody has ever claimed it."""
+    return await session.get(ClaimRow, 1)
+
+
+async def set_claim_code(session: AsyncSession, code_digest: str | None) -> None:
+    """Let an unclaimed instance be claimed with this code; None: without one."""
+    found = await session.get(ClaimRow, 1)
+    if found is None:
+        session.add(ClaimRow(code_digest=code_digest))
+    elif found.me is None:
+        found.code_digest = code_digest
+
+
+async def take(session: AsyncSession, me: str, code_digest: str | None) -> bool:
+    """Claim the instance for ``me``; return whether it is theirs now.
+
+    One statement decides, so of two claims at once one wins. An instance with a code is taken
+    only with that code, and the code works once.
+    """
+    taken = await session.execute(
+        update(ClaimRow)
+        .where(
+            col(ClaimRow.id) == 1,
+            col(ClaimRow.me).is_(None),
+            col(ClaimRow.code_digest).is_(None) | (col(ClaimRow.code_digest) == code_digest),
+        )
+        .values(me=me, code_digest=None)
+        .returning(col(ClaimRow.id))
+    )
+    if taken.first() is not None:
+        return True
+    found = await session.get(ClaimRow, 1, populate_existing=True)
+    return found is not None and found.me == me

@@ -1,0 +1,243 @@
+"""Connections: whose turn it is to be polled, and how far each has been read."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.grants import Pair
+from app.store import grants
+from app.tables import AccountRow, ConnectionRow
+from app.vault import Vault
+from app.watch import Person, Stamps
+
+# Trakt leaves open whether ``end_at`` includes its instant: the archive asks a little further.
+MARGIN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One claimed turn; what it finds is saved only while the lease is still its own.
+
+    ``connection`` is the row as it was when it was claimed.
+    """
+
+    connection: ConnectionRow
+    until: datetime
+
+    @property
+    def id(self) -> int:
+        """The connection's id."""
+        return self.connection.id or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """From when on watches become posts, by the source's clock; ``now`` is our own.
+
+    ``afresh``: also for a user who resumes, so that what lies before is archived.
+    """
+
+    at: datetime
+    now: datetime
+    afresh: bool = False
+
+
+async def connect(
+    session: AsyncSession,
+    account_id: int,
+    person: Person,
+    pair: Pair,
+    vault: Vault,
+    start: Start,
+) -> list[Pair]:
+    """Link an account to a Trakt user; return the tokens this replaces.
+
+    The same user resumes: archive, cursor and start rule stay, unless the start is ``afresh``.
+    Another user of the same account is disconnected.
+    """
+    replaced = []
+    found = None
+    for row in await of_account(session, account_id):
+        if old := grants.pair_of(row, vault):
+            replaced.append(old)
+        if row.source_user == person.key:
+            found = row
+        else:
+            unlink(row)
+    if found is None:
+        found = ConnectionRow(
+            account_id=account_id,
+            source=person.source,
+            source_user=person.key,
+            source_name=person.name,
+            start_at=start.at,
+            archive_page=1,
+            archive_end_at=start.at + MARGIN,
+            archive_due_at=start.now,
+        )
+        session.add(found)
+        await session.execute(
+            update(AccountRow)
+            .where(col(AccountRow.id) == account_id)
+            .values(timezone=person.timezone)
+        )
+    elif start.afresh:
+        found.start_at = start.at
+    found.source_name = person.name
+    found.next_poll_at = start.now
+    if found.archive_page is not None:
+        found.archive_due_at = start.now
+    found.failures, found.polling_until = 0, None
+    grants.put(found, pair, vault)
+    return replaced
+
+
+async def disconnect(session: AsyncSession, account_id: int, vault: Vault) -> list[Pair]:
+    """Forget the tokens of an account's connections; return them, to be revoked.
+
+    What is known of the history stays, so that connecting again resumes.
+    """
+    rows = await of_account(session, account_id)
+    pairs = [pair for row in rows if (pair := grants.pair_of(row, vault))]
+    for row in rows:
+        unlink(row)
+    return pairs
+
+
+def unlink(row: ConnectionRow) -> None:
+    """Take the tokens out of a connection; nothing is asked with it any more."""
+    row.sealed_tokens = row.next_poll_at = row.archive_due_at = None
+    row.locked = row.trouble = row.refreshing_until = row.polling_until = None
+
+
+async def of_account(session: AsyncSession, account_id: int) -> list[ConnectionRow]:
+    """Return an account's connections, the linked one first."""
+    rows = await session.scalars(
+        select(ConnectionRow)
+        .where(col(ConnectionRow.account_id) == account_id)
+        .order_by(col(ConnectionRow.sealed_tokens).is_(None), col(ConnectionRow.id))
+    )
+    return list(rows)
+
+
+async def poll_now(session: AsyncSession, account_id: int, now: datetime) -> bool:
+    """Make an account's connection due; return whether there was one to ask."""
+    changed = await session.execute(
+        update(ConnectionRow)
+        .where(
+            col(ConnectionRow.account_id) == account_id,
+            col(ConnectionRow.sealed_tokens).is_not(None),
+            col(ConnectionRow.locked).is_(None),
+        )
+        .values(next_poll_at=now)
+        .returning(col(ConnectionRow.id))
+    )
+    return changed.first() is not None
+
+
+async def claim_polls(
+    session: AsyncSession, now: datetime, until: datetime, most: int
+) -> list[Turn]:
+    """Take up to ``most`` connections whose poll is due, the longest overdue first."""
+    due = (
+        select(col(ConnectionRow.id))
+        .where(
+            col(ConnectionRow.next_poll_at) <= now,
+            col(ConnectionRow.locked).is_(None),
+            col(ConnectionRow.polling_until).is_(None) | (col(ConnectionRow.polling_until) <= now),
+        )
+        .order_by(col(ConnectionRow.next_poll_at))
+        .limit(most)
+        # Postgres: step over the rows other workers hold. SQLite has a single writer, and
+        # SQLAlchemy leaves this clause out there.
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    rows = await session.scalars(
+        update(ConnectionRow)
+        .where(col(ConnectionRow.id).in_(due))
+        .values(polling_until=until)
+        .returning(ConnectionRow),
+        execution_options={"populate_existing": True},
+    )
+    return [Turn(row, until) for row in rows]
+
+
+async def hold(session: AsyncSession, turn: Turn) -> ConnectionRow | None:
+    """Return the row of a turn for saving, None when the turn is no longer ours."""
+    return await session.scalar(
+        select(ConnectionRow)
+        .where(
+            col(ConnectionRow.id) == turn.connection.id,
+            col(ConnectionRow.polling_until) == turn.until,
+            col(ConnectionRow.sealed_tokens).is_not(None),
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def polled(row: ConnectionRow, turn: Turn, now: datetime, next_poll_at: datetime) -> None:
+    """Note a poll that went well and give the turn back."""
+    row.polled_at = now
+    row.polling_until = row.trouble = None
+    row.failures = 0
+    # Someone asked to check now while we were checking: their wish stands.
+    if row.next_poll_at == turn.connection.next_poll_at:
+        row.next_poll_at = next_poll_at
+
+
+def looked(row: ConnectionRow, stamps: Stamps, *, final: bool, now: datetime) -> None:
+    """Note that the history was read up to ``stamps``; only final ones are kept."""
+    row.looked_at = now
+    if final:
+        row.movies_stamp, row.episodes_stamp = stamps.movies, stamps.episodes
+
+
+async def claim_archives(
+    session: AsyncSession, now: datetime, until: datetime, most: int
+) -> list[Turn]:
+    """Take up to ``most`` connections whose archive has a page to be read."""
+    due = (
+        select(col(ConnectionRow.id))
+        .where(col(ConnectionRow.archive_due_at) <= now, col(ConnectionRow.locked).is_(None))
+        .order_by(col(ConnectionRow.archive_due_at))
+        .limit(most)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    rows = await session.scalars(
+        update(ConnectionRow)
+        .where(col(ConnectionRow.id).in_(due))
+        .values(archive_due_at=until)
+        .returning(ConnectionRow),
+        execution_options={"populate_existing": True},
+    )
+    return [Turn(row, until) for row in rows]
+
+
+async def hold_archive(session: AsyncSession, turn: Turn) -> ConnectionRow | None:
+    """Return the row of an archive turn for saving, None when the turn is no longer ours."""
+    return await session.scalar(
+        select(ConnectionRow)
+        .where(
+            col(ConnectionRow.id) == turn.connection.id,
+            col(ConnectionRow.archive_due_at) == turn.until,
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+async def next_due(session: AsyncSession, now: datetime) -> datetime | None:
+    """Return the next time after ``now`` at which a connection wants something."""
+    times = [
+        await session.scalar(
+            select(func.min(column)).where(column > now, col(ConnectionRow.locked).is_(None))
+        )
+        for column in (col(ConnectionRow.next_poll_at), col(ConnectionRow.archive_due_at))
+    ]
+    return min((when for when in times if when), default=None)

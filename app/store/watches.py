@@ -1,0 +1,247 @@
+"""Watches and what their sources said: kept as they come, listed, counted, looked into."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, and_, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.outbox import Post, Standing, planned
+from app.tables import ConnectionRow, EventRow, PostRow, SightingRow, WatchRow
+from app.watch import Unreadable, Watch, caption, from_json, to_json, work_key
+
+PER_PAGE = 50
+
+Read = tuple[Watch | Unreadable, Any]
+Listing = TypeVar("Listing", bound=Select[*tuple[Any, ...]])
+Listed = tuple[WatchRow, PostRow | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of one batch of history items."""
+
+    new: int
+    queued: int
+
+
+async def keep(
+    session: AsyncSession, connection: ConnectionRow, read: Sequence[Read], now: datetime
+) -> Kept:
+    """Store what a source said, each viewing once, with the posts that are to tell of them.
+
+    Saying it again changes nothing, so a poll can be repeated at will.
+    """
+    fresh = await unseen(session, connection, read)
+    made = [row_of(connection, item, now) for item, _ in fresh]
+    posts = [post for _, post in made if post]
+    session.add_all(posts)
+    await session.flush()
+    for watch, post in made:
+        watch.post_id = post.id if post else None
+        session.add(watch)
+    await session.flush()
+    for (item, payload), (watch, _) in zip(fresh, made, strict=True):
+        session.add(
+            SightingRow(
+                connection_id=connection.id or 0,
+                watch_id=watch.id or 0,
+                key=item.key,
+                seen_at=now,
+                payload=payload,
+                trouble=item.reason if isinstance(item, Unreadable) else None,
+            )
+        )
+    await session.flush()
+    return Kept(new=len(fresh), queued=len(posts))
+
+
+async def unseen(
+    session: AsyncSession, connection: ConnectionRow, read: Sequence[Read]
+) -> list[Read]:
+    """Return the items of ``read`` that this connection has not told before, each once."""
+    by_key = {item.key: (item, payload) for item, payload in read}
+    known = await session.scalars(
+        select(col(SightingRow.key)).where(
+            col(SightingRow.connection_id) == connection.id, col(SightingRow.key).in_(by_key)
+        )
+    )
+    seen = set(known)
+    return [item for key, item in by_key.items() if key not in seen]
+
+
+def row_of(
+    connection: ConnectionRow, item: Watch | Unreadable, now: datetime
+) -> tuple[WatchRow, PostRow | None]:
+    """Return the rows of a viewing that has just become known."""
+    row = WatchRow(
+        account_id=connection.account_id,
+        source=item.source,
+        key=item.key,
+        standing=Standing.UNREADABLE,
+        title="Something that could not be read",
+    )
+    if isinstance(item, Unreadable):
+        return row, None
+    return row, settle(row, item, connection.start_at, now)
+
+
+def settle(row: WatchRow, watch: Watch, start_at: datetime, now: datetime) -> PostRow | None:
+    """Write ``watch`` into its row and return the post that is to tell of it, if any."""
+    row.title, row.work_key = caption(watch.work), work_key(watch.work)
+    row.work, row.watched_at = to_json(watch.work), watch.watched_at
+    row.standing, post = planned(watch.watched_at, start_at, now)
+    return post_row(row, post) if post else None
+
+
+def post_row(watch: WatchRow, post: Post) -> PostRow:
+    """Return a new row for the post of ``watch``."""
+    return PostRow(
+        account_id=watch.account_id,
+        state=post.state,
+        due_at=post.due_at,
+        trouble=post.trouble,
+        watched_at=watch.watched_at,
+    )
+
+
+def watch_of(row: WatchRow) -> Watch | None:
+    """Return the watch in a row, None for one that could not be read."""
+    if row.work is None:
+        return None
+    return Watch(row.source, row.key, row.watched_at, from_json(row.work))
+
+
+async def is_again(session: AsyncSession, row: WatchRow) -> bool:
+    """Tell whether the account has an earlier watch of the same work."""
+    if row.work_key is None or row.watched_at is None:
+        return False
+    earlier = select(col(WatchRow.id)).where(
+        col(WatchRow.account_id) == row.account_id,
+        col(WatchRow.work_key) == row.work_key,
+        col(WatchRow.watched_at) < row.watched_at,
+    )
+    return await session.scalar(earlier.limit(1)) is not None
+
+
+async def one(session: AsyncSession, account_id: int, key: int) -> Listed | None:
+    """Return an account's watch with its post."""
+    found = await session.execute(listing(account_id).where(col(WatchRow.id) == key))
+    row = found.one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+async def page(
+    session: AsyncSession,
+    account_id: int,
+    number: int,
+    *,
+    text: str = "",
+    state: str = "",
+    most: int = PER_PAGE,
+) -> list[Listed]:
+    """Return one page of an account's watches, newest first, those without a date last."""
+    found = await session.execute(
+        narrowed(listing(account_id), text, state)
+        .order_by(col(WatchRow.watched_at).desc().nulls_last(), col(WatchRow.id).desc())
+        .limit(most)
+        .offset((number - 1) * most)
+    )
+    return [(row[0], row[1]) for row in found]
+
+
+async def count(session: AsyncSession, account_id: int, *, text: str = "", state: str = "") -> int:
+    """Return how many watches such a list has in all."""
+    matching = narrowed(
+        select(func.count(col(WatchRow.id)))
+        .outerjoin(PostRow, col(PostRow.id) == col(WatchRow.post_id))
+        .where(col(WatchRow.account_id) == account_id),
+        text,
+        state,
+    )
+    return await session.scalar(matching) or 0
+
+
+def listing(account_id: int) -> Select[WatchRow, PostRow]:
+    """Select an account's watches with their posts."""
+    return (
+        select(WatchRow, PostRow)
+        .outerjoin(PostRow, col(PostRow.id) == col(WatchRow.post_id))
+        .where(col(WatchRow.account_id) == account_id)
+    )
+
+
+def narrowed(query: Listing, text: str, state: str) -> Listing:
+    """Narrow a list to titles that hold ``text`` and to one state of watch or post."""
+    if text:
+        query = query.where(col(WatchRow.title).icontains(text, autoescape=True))
+    if state in set(Standing):
+        query = query.where(col(WatchRow.standing) == state)
+    elif state:
+        query = query.where(
+            and_(col(WatchRow.standing) == Standing.POSTED, col(PostRow.state) == state)
+        )
+    return query
+
+
+async def states(session: AsyncSession, account_id: int) -> dict[str, int]:
+    """Return how many watches an account has in each state."""
+    found = await session.execute(
+        select(
+            func.coalesce(col(PostRow.state), col(WatchRow.standing)), func.count(col(WatchRow.id))
+        )
+        .outerjoin(PostRow, col(PostRow.id) == col(WatchRow.post_id))
+        .where(col(WatchRow.account_id) == account_id)
+        .group_by(func.coalesce(col(PostRow.state), col(WatchRow.standing)))
+    )
+    return {row[0]: row[1] for row in found}
+
+
+async def sightings(session: AsyncSession, watch_id: int) -> list[SightingRow]:
+    """Return what sources said about a watch, in the order in which they said it."""
+    found = await session.scalars(
+        select(SightingRow)
+        .where(col(SightingRow.watch_id) == watch_id)
+        .order_by(col(SightingRow.seen_at))
+    )
+    return list(found)
+
+
+async def events(session: AsyncSession, watch_id: int) -> list[EventRow]:
+    """Return a watch's timeline, oldest first."""
+    found = await session.scalars(
+        select(EventRow)
+        .where(col(EventRow.watch_id) == watch_id)
+        .order_by(col(EventRow.at), col(EventRow.id))
+    )
+    return list(found)
+
+
+async def tell(session: AsyncSession, watch_id: int, said: str, at: datetime) -> None:
+    """Add a line to a watch's timeline."""
+    session.add(EventRow(watch_id=watch_id, said=said, at=at))
+
+
+async def read_again(
+    session: AsyncSession, row: WatchRow, item: Watch | Unreadable, now: datetime
+) -> bool:
+    """Write what a newer version reads in an unreadable item; return whether it could."""
+    if isinstance(item, Unreadable):
+        return False
+    start_at = await session.scalar(
+        select(col(ConnectionRow.start_at))
+        .join(SightingRow, col(SightingRow.connection_id) == col(ConnectionRow.id))
+        .where(col(SightingRow.watch_id) == row.id)
+    )
+    post = settle(row, item, start_at or now, now)
+    if post:
+        session.add(post)
+        await session.flush()
+        row.post_id = post.id
+    await session.execute(
+        update(SightingRow).where(col(SightingRow.watch_id) == row.id).values(trouble=None)
+    )
+    return True

@@ -1,0 +1,1 @@
+"""The schema, step by step. Revisions import nothing of the app."""
