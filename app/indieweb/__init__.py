@@ -1,0 +1,1 @@
+"""The person's own website: finding its endpoints, signing in with it, posting to it."""

@@ -1,0 +1,273 @@
+"""Links, cards and addresses of strangers: whatever they send, reading it ends, and quietly."""
+
+import string
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_network
+
+import httpx2
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.errors import SignInError
+from app.indieweb import discovery, indieauth
+from app.indieweb.hcard import Card, representative
+from app.indieweb.profile import has_scheme, profile_url, web_url
+from app.indieweb.rels import header_links, html_document, page_links
+from app.settings import Network
+
+URL = "https://example.com/"
+HTML = "text/html; charset=utf-8"
+MARKUP = st.text(alphabet=st.sampled_from("<>/=\"' \n,;\\abcdehiklmnoprtu-&#!\0é"), max_size=200)
+TAGS = st.lists(
+    st.sampled_from(
+        [
+            "<link rel=micropub href=/a>",
+            "<base href='//[x'>",
+            "<template>",
+            "</template>",
+            "<svg>",
+            "<table>",
+            "<div class='h-card p-a e-b'>",
+            "<a rel=me class='u-url u-uid' href='//['>",
+            "</a>",
+            "</div>",
+            "<?xml version='1.0'?>",
+            "<!--",
+            "-->",
+            "\0",
+            "text",
+        ]
+    ),
+    max_size=30,
+).map("".join)
+
+
+def again(url: str, allowed: Sequence[Network]) -> str | None:
+    try:
+        return profile_url(url, allowed)
+    except SignInError:
+        return None
+
+
+def links(page: str, *headers: str, content_type: str = HTML) -> dict[str, str]:
+    return page_links(html_document(page.encode(), content_type), URL, headers)
+
+
+def card(page: str) -> Card:
+    document = html_document(page.encode(), HTML)
+    assert document is not None
+    return representative(document, URL)
+
+
+@given(st.text(alphabet=st.sampled_from("<>;,=\"\\ \trelabmicropub*'#:/"), max_size=100))
+@example('<a>; rel="' + "\\" * 7)
+def test_any_link_header_is_read_without_a_crash(header: str) -> None:
+    assert all(rel == rel.lower() for rel, _ in header_links([header], URL))
+
+
+@given(st.one_of(MARKUP, TAGS), st.text(max_size=30))
+def test_any_page_is_read_without_a_crash(page: str, content_type: str) -> None:
+    for kind in (content_type, HTML, "text/html"):
+        document = html_document(page.encode(), kind)
+        page_links(document, URL, [])
+        if document:
+            representative(document, URL)
+
+
+@given(st.binary(max_size=200), st.sampled_from(["utf-8", "utf-16", "punycode", "hex", "x", "é"]))
+def test_any_bytes_are_read_whatever_their_charset_claims(body: bytes, charset: str) -> None:
+    html_document(b"<p>" + body, f"text/html; charset={charset}")
+
+
+@given(st.integers(100, 599), st.one_of(st.binary(max_size=200), MARKUP.map(str.encode)))
+@example(200, b"[" * 100_000)
+@example(200, b'{"access_token": "a", "me": "\\ud800", "expires_in": 1e999}')
+@example(200, b'{"access_token": "a", "me": "x", "expires_in": ' + b"9" * 400 + b"}")
+@example(400, b'{"error": "\\ud800"}')
+def test_any_token_answer_is_a_token_or_a_sign_in_error(status: int, body: bytes) -> None:
+    try:
+        shown = indieauth.token_answer(status, body, "create").access_token
+    except SignInError as error:
+        shown = error.code
+
+    assert shown.isascii()
+    assert shown.isprintable()
+
+
+@given(st.recursive(st.none() | st.text() | st.integers(), st.lists, max_leaves=5))
+def test_any_metadata_value_is_an_endpoint_or_a_sign_in_error(value: object) -> None:
+    try:
+        found = discovery.metadata_endpoint(value, "token_endpoint", https_only=True)
+    except SignInError as error:
+        found = error.code
+
+    assert found in {None, "metadata_invalid"}
+
+
+@given(st.text(max_size=60) | st.text(alphabet=string.printable + "①。ß\u200d", max_size=60))
+@example("http://[::1")
+@example("https://example.com/\ud800")
+@example("xn--a")
+def test_any_typed_text_is_a_stable_address_or_a_sign_in_error(text: str) -> None:
+    for allowed in ((), (ip_network("127.0.0.0/8"),)):
+        with suppress(SignInError):
+            url = profile_url(text, allowed)
+
+            assert again(url, allowed) == url == web_url(url) == str(httpx2.URL(url))
+
+
+@pytest.mark.parametrize(
+    ("page", "headers"),
+    [
+        ("", ["</other>; rel=x,,, <broken; rel=micropub>, </mp>; REL = micropub"]),
+        ("", ["</evil>; rel=micropub; anchor='/x'", '</mp>; rel="a\tMICROPUB"']),
+        ("", ['</evil>; title="\\"; rel=micropub, </evil>; rel=micropub"', "</mp>;rel=micropub"]),
+        ("<template><link rel=micropub href=/evil></template><link rel=micropub href=/mp>", []),
+        ("<svg><link rel=micropub href=/evil></svg><link rel=micropub href=/mp>", []),
+        ("<textarea><link rel=micropub href=/evil></textarea><link rel=micropub href=/mp>", []),
+        ("<link rel=micropub><link rel=micropub href=/mp>", []),
+        ("<base href='javascript:x'><link rel=micropub href=mp>", []),
+        ("<?xml version='1.0'?><p><link rel=micropub href=mp>", []),
+    ],
+    ids=[
+        "damaged links are passed over",
+        "a link about another page",
+        "quotes inside quotes",
+        "template",
+        "svg",
+        "text field",
+        "no href is no link",
+        "a base that is no page",
+        "looks like XML",
+    ],
+)
+def test_the_first_true_link_is_found(page: str, headers: Sequence[str]) -> None:
+    assert links(page, *headers)["micropub"] == "https://example.com/mp"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<div>" * 200_000,
+        "<b>" * 200_000,
+        '<div class="h-card p-a p-b u-c e-d">' * 400,
+        ('<div class="h-card">' + '<div class="p-a e-b">' * 90) * 100,
+        '<i rel="' + "a " * 100_000 + '">',
+    ],
+    ids=["deep", "deep formatting", "cards in cards", "properties in properties", "many words"],
+)
+def test_a_hostile_page_costs_little_and_keeps_its_links(page: str) -> None:
+    began = time.thread_time()
+
+    document = html_document(f"<link rel=micropub href=/mp>{page}".encode(), HTML)
+    assert document is not None
+    representative(document, URL)
+
+    assert page_links(document, URL, [])["micropub"] == "https://example.com/mp"
+    assert time.thread_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    "header", ["<x>" + "," * 99_000, "<," * 49_000, '<x>;a="' + '\\"' * 49_000]
+)
+def test_a_hostile_header_costs_little(header: str) -> None:
+    began = time.thread_time()
+
+    list(header_links([header], URL))
+
+    assert time.thread_time() - began < 1
+
+
+UID = "<div class=h-card><a class='p-name u-url u-uid' href=/>Ann</a>"
+OTHER = "<div class=h-card><a class='p-name u-url' href=/>Not me</a></div>"
+ME = "<link rel=me href=https://social.example/ann>"
+SOCIAL = "<div class=h-card><a class='p-name u-url' href=https://SOCIAL.example/ann>Ann</a>"
+AUTHOR = "<div class=h-entry><p class='p-author h-card'><a class='p-name u-url' href=/>Ann</a>"
+PHOTO = "<img class=u-photo alt=Face src=/a></p></div>"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [UID + PHOTO + OTHER, OTHER + ME + SOCIAL + PHOTO, AUTHOR + PHOTO],
+    ids=["uid and url", "rel=me", "the only card"],
+)
+def test_the_card_that_represents_the_page_gives_name_and_photo(page: str) -> None:
+    assert card(page) == Card("Ann", "https://example.com/a")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<div class=h-card><a class='p-name u-url' href=https://else.example/>Bob</a></div>",
+        "<a class=h-card href=/>Ann</a>" * 2,
+        "<p>No card</p>",
+    ],
+    ids=["somebody else", "two cards", "none"],
+)
+def test_a_card_that_does_not_represent_the_page_is_left_alone(page: str) -> None:
+    assert card(page) == Card()
+
+
+def test_a_photo_is_a_web_address_and_a_name_one_printable_line() -> None:
+    page = (
+        "<div class=h-card><a class=u-url href=/></a><b class=p-name>A\u202en\nn</b>"
+        "<img class=u-photo src=javascript:alert(1)></div>"
+    )
+
+    assert card(page) == Card("A n n", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://0177.0.0.1/",
+        "http://0x7f.1/",
+        "http://127.1/",
+        "http://①②⑦.0.0.1/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://localhost/",
+        "http://a.localhost/",
+        "https://example.com/%2e%2E/x",
+        "https://example.com\\@evil.example/",
+        "https://example.com/\t",
+        "https://example.com/#",
+        "https:example.com",
+        "me@example.com",
+        "https://ex%61mple.com/",
+        "https://example.com./",
+        "https://exa\u00admple.com/",
+        "//example.com",
+    ],
+)
+def test_what_is_no_profile_url_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(SignInError, match=r"Type it like this: https://") as refused:
+        profile_url(text if text.strip() == text else text + "x")
+
+    assert refused.value.code == "invalid_profile_url"
+
+
+def test_allowed_networks_relax_host_and_port_and_nothing_else() -> None:
+    allowed = (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
+
+    assert profile_url("http://127.0.0.1:8000", allowed) == "http://127.0.0.1:8000/"
+    assert profile_url("localhost:8000/ann", allowed) == "https://localhost:8000/ann"
+    assert profile_url("http://[FD00::1]:80/", allowed) == "http://[fd00::1]/"
+    for refused in (
+        "http://10.0.0.1/",
+        "http://127.1:8000/",
+        "http://127.0.0.1/../",
+        "http://[::1]/",
+    ):
+        with pytest.raises(SignInError):
+            profile_url(refused, allowed)
+
+
+def test_only_a_typed_scheme_counts_as_chosen() -> None:
+    assert [has_scheme(text) for text in ("HTTP://x.example", "x.example", "x.example:80/")] == [
+        True,
+        False,
+        False,
+    ]
