@@ -1,0 +1,1 @@
+"""The services that know what was watched, one file each."""

@@ -1,0 +1,62 @@
+"""How many questions we may still ask Trakt: per person, and for this process's address."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+PERIOD = 300.0  # seconds; Trakt counts in windows of five minutes
+PER_PERSON = 500
+
+
+class Budget:
+    """A sliding window of five minutes over the GET requests of this process.
+
+    The limit counts per person, and Trakt's edge counts per address whatever the token; so the
+    process as a whole keeps to ``limit`` and each person to 500.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit = limit
+        self.clock = clock
+        self.spent: deque[float] = deque()
+        self.by_person: dict[str, deque[float]] = {}
+
+    async def take(self, person: str, *, patient: bool) -> None:
+        """Wait until one more request is within the budget, and count it.
+
+        A ``patient`` caller, such as an archive run, leaves a fifth of it to the others.
+        """
+        # Others take from the budget while we wait, so look again.
+        while (wait := self.wait(person, patient=patient)) > 0:  # noqa: ASYNC110 - time passes
+            await asyncio.sleep(wait)
+        now = self.clock()
+        self.spent.append(now)
+        self.by_person.setdefault(person, deque()).append(now)
+
+    def wait(self, person: str, *, patient: bool) -> float:
+        """Return the seconds until a request would be within the budget; 0 when it is now."""
+        self.forget()
+        share = 0.8 if patient else 1.0
+        mine = self.by_person.get(person, deque())
+        return max(
+            self.until_free(self.spent, int(self.limit * share)),
+            self.until_free(mine, int(min(self.limit, PER_PERSON) * share)),
+        )
+
+    def until_free(self, spent: deque[float], limit: int) -> float:
+        """Return the seconds until ``spent`` holds fewer than ``limit`` requests."""
+        if len(spent) < limit:
+            return 0.0
+        return spent[len(spent) - limit] + PERIOD - self.clock()
+
+    def forget(self) -> None:
+        """Drop what lies more than a period back."""
+        horizon = self.clock() - PERIOD
+        while self.spent and self.spent[0] <= horizon:
+            self.spent.popleft()
+        for person, spent in list(self.by_person.items()):
+            while spent and spent[0] <= horizon:
+                spent.popleft()
+            if not spent:
+                del self.by_person[person]

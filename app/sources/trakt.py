@@ -1,0 +1,302 @@
+"""Trakt, over the guarded client: OAuth at its own host, and the reads that a poll needs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx2
+
+from app.errors import (
+    FetchError,
+    SourceBusy,
+    SourceClosed,
+    SourceError,
+    SourceGarbled,
+    SourceLocked,
+    TokenRefused,
+)
+from app.grants import Pair, expiry
+from app.http import MIB, caps, date_of, retry_after
+from app.oauth import Registration, authorization_url, revoke_request, token_request
+from app.sources.budget import Budget
+from app.sources.trakt_history import SOURCE, read_item, words
+from app.watch import Person, Stamps, Unreadable, Watch
+
+PAGE = 250
+LARGEST_ANSWER = 64 * MIB
+DEADLINE = timedelta(seconds=60)
+# Cloudflare blocks for long, and asking again makes it longer.
+BLOCKED = timedelta(hours=1)
+NEEDS_VIP = (
+    "Trakt refuses this app. Since 2026-07-31 creating a Trakt API app needs Trakt VIP, and apps "
+    "of free users were deleted. Check the app at https://trakt.tv/oauth/applications"
+)
+
+
+# What an answer of the API means that only someone's act can change.
+REACTIONS: dict[int, tuple[type[SourceError], str]] = {
+    401: (TokenRefused, "Trakt no longer accepts our key"),
+    403: (SourceClosed, NEEDS_VIP),
+    423: (SourceLocked, "Trakt says that this Trakt account is locked or deactivated"),
+    426: (SourceClosed, NEEDS_VIP),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the history: what it says, and each item word for word."""
+
+    read: tuple[tuple[Watch | Unreadable, Any], ...]
+    number: int
+    of: int
+    total: int | None
+    now: datetime | None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no page follows. Counts lag and pages run short: both signs must say so."""
+        return self.number >= self.of and len(self.read) < PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Trakt:
+    """One Trakt app and the client to reach Trakt with."""
+
+    http: httpx2.AsyncClient
+    budget: Budget
+    api_url: str
+    auth_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    redirect_uri: str
+
+    @property
+    def registration(self) -> Registration:
+        """How Trakt knows us: JSON bodies, and a secret only where there is one."""
+        return Registration(self.client_id, self.client_secret or None, as_json=True)
+
+    def authorize_url(self, state: str, verifier: str) -> str:
+        """Return where to send a person who wants to connect (RFC 6749 §4.1.1, RFC 7636)."""
+        return authorization_url(
+            f"{self.auth_url}/oauth/authorize",
+            verifier,
+            {"client_id": self.client_id, "redirect_uri": self.redirect_uri, "state": state},
+        )
+
+    async def redeem(self, code: str, verifier: str, now: datetime) -> Pair:
+        """Return the tokens for an authorization code, which works once.
+
+        Raises:
+            SourceLocked: the code was not accepted; the person starts again.
+            SourceClosed: Trakt does not know this app.
+            SourceBusy: Trakt is out of order.
+
+        """
+        grant = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self.redirect_uri,
+            "code_verifier": verifier,
+        }
+        try:
+            return await self.token(grant, now)
+        except FetchError as error:
+            raise SourceBusy(str(error)) from error
+
+    async def refresh(self, refresh_token: str, now: datetime) -> Pair:
+        """Return a new pair; the old refresh token is worth nothing from then on.
+
+        Raises:
+            NeverSent: the old one is still good.
+            AnswerLost: nobody knows whether it is.
+            SourceLocked: it is not, and only the person can mend that.
+            SourceBusy, SourceClosed: Trakt said no for now.
+
+        """
+        grant = {
+            "grant_type": "refresh_token",
+            "refresh_token": refresh_token,
+            "redirect_uri": self.redirect_uri,
+        }
+        return await self.token(grant, now)
+
+    async def token(self, grant: Mapping[str, str], now: datetime) -> Pair:
+        """Ask the token endpoint with a JSON body."""
+        url = f"{self.auth_url}/oauth/token"
+        response = await token_request(self.http, url, self.registration, grant)
+        return read_token(response, now)
+
+    async def revoke(self, access_token: str) -> None:
+        """Tell Trakt to forget a token; failing to do so must not keep anyone here."""
+        try:
+            url = f"{self.auth_url}/oauth/revoke"
+            await revoke_request(self.http, url, self.registration, access_token)
+        except FetchError:
+            return
+
+    async def person(self, access_token: str) -> Person:
+        """Return who a token belongs to. Raises `SourceError`."""
+        response, data = await self.get("/users/settings", access_token)
+        user, account = data.get("user"), data.get("account")
+        if not isinstance(user, dict) or not isinstance(user.get("ids"), dict):
+            raise SourceGarbled("Trakt did not say whose account this is")
+        ids = user["ids"]
+        # The slug changes when a person renames themselves; it is the last resort.
+        key = words(ids.get("uuid")) or str(ids.get("trakt") or "") or words(ids.get("slug"))
+        if not key:
+            raise SourceGarbled("Trakt did not say whose account this is")
+        zone = words(account.get("timezone")) if isinstance(account, dict) else None
+        name = words(user.get("username")) or words(user.get("name")) or key
+        return Person(
+            source=SOURCE, key=key, name=name, timezone=zone or "UTC", now=date_of(response)
+        )
+
+    async def stamps(self, access_token: str) -> Stamps:
+        """Return when films and episodes last changed. Raises `SourceError`."""
+        response, data = await self.get("/sync/last_activities", access_token)
+        try:
+            movies, episodes = data["movies"]["watched_at"], data["episodes"]["watched_at"]
+        except (KeyError, TypeError):
+            raise SourceGarbled("Trakt's last_activities names no watched_at") from None
+        return Stamps(movies=str(movies), episodes=str(episodes), now=date_of(response))
+
+    async def history(
+        self,
+        access_token: str,
+        page: int,
+        *,
+        start_at: datetime | None = None,
+        end_at: datetime | None = None,
+        patient: bool = False,
+    ) -> Page:
+        """Return one page of the history, newest first.
+
+        A ``patient`` call leaves a part of the budget to others. Raises `SourceError`.
+        """
+        query = {"page": str(page), "limit": str(PAGE)}
+        if start_at:
+            query["start_at"] = trakt_time(start_at)
+        if end_at:
+            query["end_at"] = trakt_time(end_at)
+        response, items = await self.get("/sync/history", access_token, query, patient=patient)
+        if not isinstance(items, list):
+            raise SourceGarbled("Trakt's history is not a list")
+        return Page(
+            read=tuple((read_item(item), item) for item in items),
+            number=page,
+            of=counted(response, "X-Pagination-Page-Count") or 0,
+            total=counted(response, "X-Pagination-Item-Count"),
+            now=date_of(response),
+        )
+
+    async def get(
+        self,
+        path: str,
+        access_token: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        patient: bool = False,
+    ) -> tuple[httpx2.Response, Any]:
+        """Return Trakt's answer and its JSON. Raises a leaf of `SourceError`."""
+        await self.budget.take(access_token, patient=patient)
+        headers = {
+            "Content-Type": "application/json",
+            "trakt-api-key": self.client_id,
+            "trakt-api-version": "2",
+            "Authorization": f"Bearer {access_token}",
+        }
+        try:
+            response = await self.http.get(
+                self.api_url + path,
+                params=query,
+                headers=headers,
+                extensions=caps(LARGEST_ANSWER, DEADLINE),
+            )
+        except FetchError as error:
+            raise SourceBusy(str(error)) from error
+        if trouble := reaction(response):
+            raise trouble
+        try:
+            return response, json.loads(response.content)
+        except ValueError as error:
+            raise SourceGarbled("Trakt's answer is not JSON") from error
+
+
+def reaction(response: httpx2.Response) -> SourceError | None:
+    """Return what an answer of the API means for us, None for a success."""
+    status = response.status_code
+    if is_edge(response):
+        return at_the_edge(response)
+    if response.is_success:
+        return None
+    if status == 429 or status >= 500:
+        return SourceBusy(f"Trakt is busy or out of order ({status})", waiting(response))
+    if status in REACTIONS:
+        leaf, meaning = REACTIONS[status]
+        return leaf(meaning)
+    return SourceGarbled(f"Trakt answered {status}, which we did not expect")
+
+
+def is_edge(response: httpx2.Response) -> bool:
+    """Tell whether Cloudflare answered in Trakt's place."""
+    html = response.headers.get("Content-Type", "").lower().startswith("text/html")
+    return html and "x-request-id" not in response.headers
+
+
+def at_the_edge(response: httpx2.Response) -> SourceError:
+    """Return what an answer of Cloudflare means: never anything about the token."""
+    if response.status_code in {403, 429}:
+        wait = waiting(response) or BLOCKED
+        return SourceBusy("Cloudflare, in front of Trakt, is blocking us for a while", wait)
+    return SourceBusy(f"Trakt could not be reached behind Cloudflare ({response.status_code})")
+
+
+def read_token(response: httpx2.Response, now: datetime) -> Pair:
+    """Read an answer of the token endpoint. Raises a leaf of `SourceError`."""
+    try:
+        data = json.loads(response.content)
+    except ValueError:
+        data = None
+    data = data if isinstance(data, dict) else {}
+    error = data.get("error")
+    if error == "invalid_client" or "client_id" in str(data.get("error_description")):
+        raise SourceClosed(NEEDS_VIP)
+    if error in {"invalid_grant", "access_denied"} or response.status_code == 401:
+        raise SourceLocked("Trakt no longer accepts the key it gave us")
+    access = data.get("access_token")
+    if not response.is_success or not isinstance(access, str) or not access:
+        raise refused_for_now(response)
+    return Pair(
+        access=access,
+        refresh=words(data.get("refresh_token")),
+        issued_at=now,
+        expires_at=expiry(data.get("expires_in"), now),
+    )
+
+
+def refused_for_now(response: httpx2.Response) -> SourceError:
+    """Return what an answer without a token means."""
+    status = response.status_code
+    if status == 429 or status >= 500 or is_edge(response):
+        return SourceBusy(f"Trakt gave no key ({status})", waiting(response))
+    if status in {403, 426}:
+        return SourceClosed(NEEDS_VIP)
+    return SourceGarbled(f"Trakt's key office answered {status} without a key")
+
+
+def waiting(response: httpx2.Response) -> timedelta | None:
+    """Return how long Trakt asks us to wait, by Trakt's own clock where it names a time."""
+    return retry_after(response, date_of(response))
+
+
+def counted(response: httpx2.Response, header: str) -> int | None:
+    """Return a count from a header, None when it is missing or nonsense."""
+    value = response.headers.get(header, "")
+    return int(value[:9]) if value.isascii() and value.isdecimal() else None
+
+
+def trakt_time(when: datetime) -> str:
+    """Return an instant as Trakt writes it: ``2026-11-20T21:14:00.000Z``."""
+    return when.strftime("%Y-%m-%dT%H:%M:%S.000Z")

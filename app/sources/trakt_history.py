@@ -1,0 +1,152 @@
+"""Trakt's wire format ends here: history items become watches, or are kept as unreadable."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from app.watch import Episode, Ids, Movie, Show, Unreadable, Watch, Work
+
+SOURCE = "trakt"
+# What Trakt answers for a viewing whose date was given as "unknown".
+UNKNOWN_DATE = datetime(1970, 1, 1, tzinfo=UTC)
+# Beyond these a number is nonsense, and no database column would hold it.
+LARGEST_ID = 2**63 - 1
+LARGEST_NUMBER = 100_000
+LONGEST_TEXT = 500
+
+
+def read_item(item: object) -> Watch | Unreadable:
+    """Read one item of ``GET /sync/history``; never raises, whatever the item is.
+
+    Unknown keys are ignored, and unknown titles, years and ids are left out.
+    """
+    try:
+        data = mapping(item)
+        return Watch(
+            source=SOURCE,
+            key=str(identity(data["id"])),
+            watched_at=moment(data["watched_at"]),
+            work=read_work(data),
+        )
+    except KeyError as error:
+        reason = f"it has no {error.args[0]}"
+    except (TypeError, ValueError) as error:
+        reason = str(error)
+    return Unreadable(source=SOURCE, key=fallback_key(item), reason=reason)
+
+
+def fallback_key(item: object) -> str:
+    """Return the same text for the same unreadable item on every poll."""
+    if isinstance(item, Mapping):
+        try:
+            return str(identity(item.get("id")))
+        except ValueError:
+            pass
+    text = json.dumps(item, sort_keys=True, default=str)
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
+
+
+def identity(value: object) -> int:
+    """Return the id of a play."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_ID:
+        raise ValueError(f"its id is not a positive number: {shortened(value)}")
+    return value
+
+
+def moment(value: object) -> datetime | None:
+    """Return when it was watched, None where Trakt says that nobody knows."""
+    if value in {"unknown", None}:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"watched_at is not a time: {shortened(value)}")
+    try:
+        when = datetime.fromisoformat(value)
+        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"watched_at is not a time: {shortened(value)}") from None
+    return None if when == UNKNOWN_DATE else when
+
+
+def read_work(item: Mapping[str, Any]) -> Work:
+    """Return the film or episode an item speaks of."""
+    match item["type"]:
+        case "movie":
+            movie = mapping(item["movie"])
+            return Movie(words(movie.get("title")), number(movie.get("year")), linked(movie))
+        case "episode":
+            episode = mapping(item["episode"])
+            return Episode(
+                show=read_show(mapping(item["show"])),
+                season=needed(episode, "season"),
+                number=needed(episode, "number"),
+                title=words(episode.get("title")),
+                ids=read_ids(episode),
+            )
+        case other:
+            raise ValueError(f"its type is {shortened(other)}, which this version does not know")
+
+
+def read_show(show: Mapping[str, Any]) -> Show:
+    """Return the show an episode belongs to."""
+    return Show(words(show.get("title")), number(show.get("year")), linked(show))
+
+
+def linked(work: Mapping[str, Any]) -> Ids:
+    """Return the ids of a film or show, of which at least one must lead to its page."""
+    ids = read_ids(work)
+    if ids.slug is None and ids.trakt is None:
+        raise ValueError("it has neither a slug nor a Trakt id")
+    return ids
+
+
+def read_ids(work: Mapping[str, Any]) -> Ids:
+    """Return the ids of a film, show or episode; an empty text counts as unknown."""
+    ids = work.get("ids")
+    if not isinstance(ids, Mapping):
+        return Ids()
+    return Ids(
+        trakt=number(ids.get("trakt"), LARGEST_ID),
+        slug=words(ids.get("slug")),
+        imdb=words(ids.get("imdb")),
+        tmdb=number(ids.get("tmdb"), LARGEST_ID),
+        tvdb=number(ids.get("tvdb"), LARGEST_ID),
+    )
+
+
+def needed(episode: Mapping[str, Any], key: str) -> int:
+    """Return a number without which an episode cannot be told from others."""
+    value = number(episode[key])
+    if value is None:
+        raise ValueError(f"its {key} is not a number: {shortened(episode[key])}")
+    return value
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return ``value`` if it is a JSON object."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a part of it is not an object: {shortened(value)}")
+    return value
+
+
+def number(value: object, largest: int = LARGEST_NUMBER) -> int | None:
+    """Return a number that is not negative, or None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= largest:
+        return None
+    return value
+
+
+def words(value: object) -> str | None:
+    """Return a text without control characters, or None for nothing and for anything else."""
+    if not isinstance(value, str):
+        return None
+    # A lone surrogate is legal in JSON and can be stored nowhere.
+    clean = value.encode("utf-8", "replace").decode()
+    clean = "".join(c if c.isprintable() else " " for c in clean)
+    return " ".join(clean.split())[:LONGEST_TEXT] or None
+
+
+def shortened(value: object) -> str:
+    """Return a value as it stands, short enough for a sentence."""
+    return ascii(value)[:60]

@@ -1,0 +1,66 @@
+import pytest
+
+from app.sources.budget import PERIOD, Budget
+
+
+class Ticks:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def ticks() -> Ticks:
+    return Ticks()
+
+
+async def spend(budget: Budget, person: str, number: int) -> None:
+    for _ in range(number):
+        await budget.take(person, patient=False)
+
+
+async def test_within_the_budget_nobody_waits(ticks: Ticks) -> None:
+    budget = Budget(10, ticks)
+
+    await spend(budget, "ada", 9)
+
+    assert budget.wait("ada", patient=False) == 0
+
+
+async def test_beyond_the_budget_one_waits_until_the_oldest_request_is_a_period_old(
+    ticks: Ticks,
+) -> None:
+    budget = Budget(10, ticks)
+    await spend(budget, "ada", 5)
+    ticks.seconds = 100
+    await spend(budget, "ada", 5)
+
+    assert budget.wait("ada", patient=False) == PERIOD - 100
+    ticks.seconds = PERIOD
+    assert budget.wait("ada", patient=False) == 0
+
+
+async def test_the_process_as_a_whole_keeps_to_the_budget(ticks: Ticks) -> None:
+    budget = Budget(10, ticks)
+    await spend(budget, "ada", 5)
+    await spend(budget, "bob", 5)
+
+    assert budget.wait("eve", patient=False) == PERIOD
+
+
+async def test_one_person_never_exceeds_trakt_s_own_limit(ticks: Ticks) -> None:
+    budget = Budget(5000, ticks)
+    await spend(budget, "ada", 500)
+
+    assert budget.wait("ada", patient=False) == PERIOD
+    assert budget.wait("bob", patient=False) == 0
+
+
+async def test_an_archive_leaves_a_part_of_the_budget_to_the_others(ticks: Ticks) -> None:
+    budget = Budget(10, ticks)
+    await spend(budget, "ada", 8)
+
+    assert budget.wait("ada", patient=True) > 0
+    assert budget.wait("ada", patient=False) == 0
