@@ -1,0 +1,1 @@
+"""A simulated Trakt and a simulated website, for `make demo` and for the tests."""

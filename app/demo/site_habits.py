@@ -1,0 +1,91 @@
+"""How a simulated website may differ from the ideal one, for good and for a single answer.
+
+The ideal follows the specifications to the letter; every field below was seen on a real server.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import httpx2
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """The ways of one website; the defaults are those of an ideal server."""
+
+    # Legacy rels instead of the metadata document, as users of old IndieAuth services have.
+    legacy_rels_only: bool = False
+    send_iss: bool = True
+    # 201 is what django-indieweb answers to the first exchange.
+    token_status: int = 200
+    token_form_encoded: bool = False
+    # What the token may do whatever the consent page said; None: what was ticked there.
+    scope_granted: str | None = None
+    # The ``me`` of the token answer; None: the site's own profile URL, the only honest one.
+    me: str | None = None
+    expires_in: timedelta | None = None
+    with_refresh_token: bool = False
+    # A CDN that shows visitors a challenge page (403, HTML) instead of the profile page.
+    html_403_challenge: bool = False
+    # 202 is what Indiekit answers.
+    create_status: int = 201
+    # 401 is what microblog.pub answers.
+    insufficient_scope_status: int = 403
+    # Like microblog.pub: only the text of a post survives, and posts cannot be listed.
+    content_only: bool = False
+    # Like WordPress when False: listed posts do not tell their URL.
+    source_lists_urls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer instead of the website's own; the post exists only if ``creates``."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    creates: bool = False
+
+    def response(self) -> Response:
+        """Return the answer as Starlette sends it, without a content type of its own."""
+        return Response(self.body, self.status, self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """No answer: the connection dies; the post exists only if ``creates``."""
+
+    creates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The website's own answer, but not before the test sets ``until``.
+
+    ``reached`` is set when the request has been carried out and the answer is being held.
+    """
+
+    until: asyncio.Event
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+OneOff = Answer | Dropped | Held
+
+
+class DroppedResponse(Response):
+    """An answer that breaks off.
+
+    An ASGI app cannot close its socket, but a server closes it when the app fails with the body
+    outstanding. Without a server, over ``ASGITransport``, the client sees the same `ReadError`.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Promise one byte and never send it."""
+        del scope, receive
+        headers = [(b"content-length", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        raise httpx2.ReadError("the website broke off the connection")

@@ -1,0 +1,296 @@
+"""Reading: the routes of api.trakt.tv that the bridge asks, and who is let through to them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+from typing import TypeVar
+
+from fastapi import APIRouter, Request, Response
+from starlette.datastructures import QueryParams
+
+from app.demo.catalogue import EpisodeOf, Json
+from app.demo.trakt_door import refused, told, too_many
+from app.demo.trakt_history import (
+    JOINED,
+    KINDS,
+    History,
+    Play,
+    Wanted,
+    moment_of,
+    stamp,
+)
+from app.demo.trakt_oauth import App, Tokens
+
+DEFAULT_LIMIT = 100
+MOST_PER_PAGE = 250
+# Nine bytes, as facts/trakt.md §1.2 counts them.
+DISABLED = Response(b"Forbidden", 403)
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose Trakt this is. ``uuid`` stays when the person takes another name."""
+
+    username: str
+    timezone: str
+    uuid: str
+
+
+class Window:
+    """One of Trakt's limits: ``limit`` requests, then none until ``period`` has passed."""
+
+    def __init__(self, name: str, limit: int, period: timedelta) -> None:
+        self.name = name
+        self.limit = limit
+        self.period = period
+        self.until: datetime | None = None
+        self.used = 0
+
+    def refuse(self, now: datetime) -> Response | None:
+        """Count one request; return the 429 it deserves, if any."""
+        if self.until is None or now >= self.until:
+            self.until, self.used = now + self.period, 0
+        self.used += 1
+        if self.used <= self.limit:
+            return None
+        fault = too_many(self.name, self.period, self.limit, self.until, self.until - now)
+        return Response(fault.body, fault.code, fault.headers)
+
+
+class Gate:
+    """Decides whether a request to the API gets as far as a route (facts/trakt.md §2 to §4)."""
+
+    def __init__(self, app: App, tokens: Tokens, gets_per_5_min: int) -> None:
+        self.app = app
+        self.tokens = tokens
+        self.gets = Window("AUTHED_API_GET_LIMIT", gets_per_5_min, timedelta(minutes=5))
+        self.writes = Window("AUTHED_API_POST_LIMIT", 1, timedelta(seconds=1))
+
+    def refusal(self, request: Request) -> Response | None:
+        """Return why ``request`` goes no further, or None."""
+        if request.url.path.startswith("/oauth/"):
+            return None
+        if not is_complete(request):
+            return refused(412)
+        if self.app.state != "active" or request.headers["trakt-api-key"] != self.app.client_id:
+            return DISABLED
+        if not self.tokens.accepts(request.headers.get("authorization", "")):
+            return refused(401)
+        window = self.gets if request.method == "GET" else self.writes
+        return window.refuse(self.tokens.now())
+
+
+def is_complete(request: Request) -> bool:
+    """Tell whether ``request`` carries the headers that every call needs."""
+    return (
+        request.headers.get("content-type", "").startswith("application/json")
+        and "trakt-api-key" in request.headers
+        and request.headers.get("trakt-api-version") == "2"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """The page that a request asks for, from 1, and its size as Trakt allows it."""
+
+    page: int
+    limit: int
+
+    @classmethod
+    def of(cls, query: QueryParams) -> "Paging":
+        """Return what ``query`` asks for; a ``limit`` above 250 is 250 without an error."""
+        page, limit = whole(query.get("page"), 1), whole(query.get("limit"), DEFAULT_LIMIT)
+        return cls(page, min(limit, MOST_PER_PAGE))
+
+    def cut(self, entries: list[Entry]) -> list[Entry]:
+        """Return the entries of this page."""
+        return entries[(self.page - 1) * self.limit : self.page * self.limit]
+
+    def headers(self, number: int) -> dict[str, str]:
+        """Return the pagination headers for ``number`` entries in all."""
+        return {
+            "X-Pagination-Page": str(self.page),
+            "X-Pagination-Limit": str(self.limit),
+            "X-Pagination-Page-Count": str(ceil(number / self.limit)),
+            "X-Pagination-Item-Count": str(number),
+        }
+
+
+def whole(text: str | None, default: int) -> int:
+    """Return the positive number in ``text``, or ``default``."""
+    return int(text) if text and text.isdecimal() and int(text) else default
+
+
+def reading_routes(history: History, person: Callable[[], Person]) -> APIRouter:
+    """Return every GET route; ``person`` says whose settings they are at the moment."""
+    router = APIRouter()
+
+    @router.get("/sync/last_activities")
+    async def last_activities() -> Response:
+        return told(200, activities(history.stamps()))
+
+    @router.get("/users/settings")
+    async def settings() -> Response:
+        return told(200, settings_of(person()))
+
+    @router.get("/sync/history")
+    @router.get("/sync/history/{kind}")
+    @router.get("/sync/history/{kind}/{item}")
+    async def synced(request: Request, kind: str = "", item: str = "") -> Response:
+        return listed(history, request.query_params, kind, item)
+
+    @router.get("/users/{user}/history")
+    @router.get("/users/{user}/history/{kind}")
+    @router.get("/users/{user}/history/{kind}/{item}")
+    async def of_user(request: Request, user: str, kind: str = "", item: str = "") -> Response:
+        if user not in {"me", person().username}:
+            return refused(404)
+        return listed(history, request.query_params, kind, item)
+
+    @router.get("/sync/watched/{kind}")
+    async def watched(request: Request, kind: str) -> Response:
+        if request.query_params.get("extended") != "min" or kind not in KINDS:
+            # The longer forms are of no use to the bridge, so they are not simulated.
+            return refused(501)
+        return mapped(history, kind, request.query_params)
+
+    return router
+
+
+def listed(history: History, query: QueryParams, kind: str, item: str) -> Response:
+    """Return one page of the history (facts/trakt.md §5)."""
+    if kind and kind not in KINDS:
+        return refused(404)
+    if "sync_id" in query:
+        return refused(403)
+    try:
+        start, end = (
+            moment_of(query[name]) if query.get(name) else None for name in ("start_at", "end_at")
+        )
+    except ValueError:
+        return refused(400)
+    rows = history.asked(Wanted(kind, item, start, end))
+    paging = Paging.of(query)
+    answer = told(200, history.items(paging.cut(rows)))
+    answer.headers.update(paging.headers(max(0, len(rows) - history.bad_days.uncounted)))
+    return answer
+
+
+def times_by_id(plays: Iterable[Play]) -> dict[str, list[str]]:
+    """Return ``{"<film or episode>": [times]}``."""
+    times: dict[str, list[str]] = {}
+    for play in plays:
+        times.setdefault(str(play.work.trakt), []).append(stamp(play.watched_at))
+    return times
+
+
+def times_by_show(plays: Iterable[Play], *, with_numbers: bool) -> dict[str, object]:
+    """Return ``{"<show>": {"<season>" or "<season>|<number>": {"<episode>": [times]}}}``."""
+    shows: dict[str, dict[str, list[Play]]] = {}
+    for play in plays:
+        match play.work:
+            case EpisodeOf(show=show, season=number, season_id=season_id) if show:
+                season = f"{season_id}|{number}" if with_numbers else str(season_id)
+                shows.setdefault(str(show.trakt), {}).setdefault(season, []).append(play)
+    return {
+        show: {season: times_by_id(seen) for season, seen in seasons.items()}
+        for show, seasons in shows.items()
+    }
+
+
+def mapped(history: History, kind: str, query: QueryParams) -> Response:
+    """Return the map with ``extended=min`` or one page of it; past its end that is ``{}``.
+
+    See facts/trakt.md §7.
+    """
+    specials = query.get("specials") == "true"
+    plays = [
+        play
+        for play in history.watched()
+        if play.kind == KINDS[kind] and (specials or not is_special(play))
+    ]
+    times: Mapping[str, object] = (
+        times_by_show(plays, with_numbers=query.get("season_numbers") == "true")
+        if kind == "shows"
+        else times_by_id(plays)
+    )
+    if "page" not in query and "limit" not in query:
+        return told(200, times)
+    paging = Paging.of(query)
+    answer = told(200, dict(paging.cut(list(times.items()))))
+    answer.headers.update(paging.headers(len(times)))
+    return answer
+
+
+def is_special(play: Play) -> bool:
+    """Tell whether ``play`` is one of season 0."""
+    return isinstance(play.work, EpisodeOf) and play.work.season == 0
+
+
+def activities(watched: dict[str, datetime]) -> Json:
+    """Return the answer of ``/sync/last_activities``; nothing but watching ever happens here."""
+    never = stamp(JOINED)
+    answer: dict[str, Json] = {
+        kind: dict.fromkeys((f"{what}_at" for what in whats.split()), never)
+        for kind, whats in ACTIVITIES.items()
+    }
+    answer["movies"]["watched_at"] = stamp(watched["movie"])
+    answer["episodes"]["watched_at"] = stamp(watched["episode"])
+    return {"all": stamp(max(watched.values())), **answer}
+
+
+ACTIVITIES = {
+    "movies": "watched collected rated watchlisted favorited commented paused hidden",
+    "episodes": "watched collected rated watchlisted commented paused",
+    "shows": "rated watchlisted favorited commented hidden dropped",
+    "seasons": "rated watchlisted commented hidden",
+    "comments": "liked reacted blocked",
+    "lists": "liked reacted updated commented",
+    "watchlist": "updated",
+    "favorites": "updated",
+    "collaborations": "updated",
+    "account": "settings followed following pending requested",
+    "saved_filters": "updated",
+    "notes": "updated",
+}
+
+
+def settings_of(person: Person) -> Json:
+    """Return the answer of ``/users/settings``."""
+    user: Json = {
+        "username": person.username,
+        "private": False,
+        "name": person.username.title(),
+        "vip": True,
+        "vip_ep": False,
+        "director": False,
+        "ids": {"slug": person.username.lower(), "trakt": None, "uuid": person.uuid},
+        "joined_at": stamp(JOINED),
+        "location": None,
+        "about": None,
+        "gender": None,
+        "age": None,
+        "images": {"avatar": {"full": ""}},
+        "vip_og": False,
+        "vip_years": 1,
+    }
+    return {
+        "user": user,
+        "permissions": {"commenting": True, "liking": True, "following": True},
+        "account": {
+            "timezone": person.timezone,
+            "date_format": "dmy",
+            "time_24hr": True,
+            "cover_image": None,
+        },
+        "connections": None,
+        "sharing_text": None,
+        "limits": {
+            "list": {"count": 5, "item_count": 250},
+            "watchlist": {"item_count": 250},
+            "favorites": {"item_count": 250},
+        },
+    }
