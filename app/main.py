@@ -1,0 +1,131 @@
+"""The one place where the parts meet."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from app.database import Database
+from app.errors import SignInError
+from app.http import client
+from app.poll import Poller
+from app.publish import Publisher
+from app.refresh import Refresher
+from app.scheduler import Scheduler
+from app.settings import Settings
+from app.sources.budget import Budget
+from app.sources.trakt import Trakt
+from app.vault import Vault
+from app.web import admission, connect, pages, signin
+from app.web.bridge import Bridge
+from app.web.headers import SecurityHeaders
+from app.web.problems import problem
+from app.web.session import SignedOut
+from app.web.views import HERE, trouble_page
+
+log = structlog.get_logger()
+
+
+def utcnow() -> datetime:
+    """Return the time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def create_app(settings: Settings, now: Callable[[], datetime] = utcnow) -> FastAPI:
+    """Return the app for ``settings``, on a database that is migrated already.
+
+    It opens nothing until it is started; then its scheduler runs beside the pages.
+    """
+    return app_of(*assembled(settings, now))
+
+
+def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
+    """Return the app that shows ``bridge`` and runs ``scheduler`` while it is started."""
+    settings = bridge.settings
+    app = FastAPI(
+        title="OwnYourTrakt",
+        lifespan=partial(lifespan, bridge, scheduler),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.bridge = bridge
+    for part in (signin, connect, pages):
+        app.include_router(part.router)
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_middleware(SecurityHeaders, secure=settings.secure)
+    app.add_exception_handler(SignInError, on_sign_in_error)
+    app.add_exception_handler(SignedOut, on_signed_out)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(Exception, on_bug)
+    return app
+
+
+def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, Scheduler]:
+    """Return all parts, joined."""
+    database = Database(settings.database_url)
+    vault = Vault(settings.secret_key)
+    about = "" if settings.is_loopback else settings.base_url
+    sites = client(settings.allow_private_networks, about=about)
+    trakt = Trakt(
+        http=client(settings.allow_private_networks, about=about, keepalive=20),
+        budget=Budget(settings.trakt_gets_per_5_min),
+        api_url=settings.trakt_api_url,
+        auth_url=settings.trakt_auth_url,
+        client_id=settings.trakt_client_id,
+        client_secret=settings.trakt_client_secret,
+        redirect_uri=settings.redirect_uri,
+    )
+    refresher = Refresher(database, vault, now)
+    interval = timedelta(seconds=settings.poll_interval)
+    poller = Poller(database, trakt, refresher, now, interval)
+    publisher = Publisher(database, sites, refresher, now, f"{settings.base_url}/id")
+    scheduler = Scheduler(database, poller, publisher, now)
+    return Bridge(settings, database, vault, sites, trakt, now, scheduler.poke), scheduler
+
+
+@asynccontextmanager
+async def lifespan(bridge: Bridge, scheduler: Scheduler, _: FastAPI) -> AsyncIterator[None]:
+    """Run the scheduler beside the pages; at the end let what is in flight come to rest."""
+    await admission.prepare(bridge.database, bridge.settings)
+    clockwork = asyncio.create_task(scheduler.run())
+    try:
+        yield
+    finally:
+        clockwork.cancel()
+        with suppress(asyncio.CancelledError):
+            await clockwork
+        await scheduler.finish()
+        await bridge.http.aclose()
+        await bridge.trakt.http.aclose()
+        await bridge.database.close()
+
+
+def on_sign_in_error(request: Request, error: Exception) -> Response:
+    """Show what stopped, and what to do."""
+    told = problem(error) if isinstance(error, SignInError) else problem(SignInError("broken"))
+    log.info("stopped", path=request.url.path, code=getattr(error, "code", ""))
+    return trouble_page(request, told)
+
+
+def on_signed_out(_request: Request, _error: Exception) -> Response:
+    """Lead to the first page, where one signs in."""
+    return RedirectResponse("/", status_code=303)
+
+
+def on_http_error(request: Request, error: Exception) -> Response:
+    """Show an address that does not exist, or not that way, as a page of ours."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return trouble_page(request, problem(SignInError("method" if status == 405 else "not_found")))
+
+
+def on_bug(request: Request, _error: Exception) -> Response:
+    """Show that the fault is ours; the server logs the rest."""
+    return trouble_page(request, problem(SignInError("broken")))

@@ -1,0 +1,108 @@
+"""Renew tokens so that a single-use refresh token is never spent twice and no pair is lost.
+
+One process at a time refreshes: it claims the row by a committed lease, asks, and commits the
+new pair before anyone uses it. A lease that has run out tells of a lost answer or a crash; the
+same refresh token is then tried again: success means that the first never arrived, a refusal
+that the pair is lost.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from app.database import Database
+from app.errors import AnswerLost, FetchError, GrantBusy, GrantLost
+from app.grants import REFRESH_LEASE, Pair, Step, is_usable, step
+from app.store import grants
+from app.tables import ConnectionRow, SiteRow
+from app.vault import Vault
+
+log = structlog.get_logger()
+
+Ask = Callable[[str], Awaitable[Pair]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refresher:
+    """Keeps the tokens of sites and connections alive.
+
+    ``under_way`` holds the refreshes in flight: a process that ends must wait for them.
+    """
+
+    database: Database
+    vault: Vault
+    now: Callable[[], datetime]
+    under_way: set[asyncio.Task[Pair]] = field(default_factory=set)
+
+    async def access_token(
+        self, row: type[SiteRow | ConnectionRow], key: int, ask: Ask, refused: str | None = None
+    ) -> str:
+        """Return an access token that is good to use now.
+
+        ``ask`` turns a refresh token into a new pair. ``refused`` is a token that was just not
+        accepted.
+
+        Raises:
+            GrantLost: only the person can grant a new one.
+            GrantBusy: there is none for the moment.
+
+        """
+        now = self.now()
+        async with self.database.writing() as session:
+            pair, refreshing_until = await grants.read(session, row, key, self.vault)
+            todo = step(pair, refreshing_until, now, refused)
+            if todo is Step.REFRESH:
+                await grants.claim(session, row, key, now + REFRESH_LEASE)
+        if pair is None or todo is Step.LOST:
+            raise GrantLost("There is no key that still works")
+        if todo is Step.WAIT:
+            raise GrantBusy("The key is being renewed")
+        if todo is Step.USE:
+            return pair.access
+        return await self.renewed(row, key, pair, ask, refused)
+
+    async def renewed(
+        self,
+        row: type[SiteRow | ConnectionRow],
+        key: int,
+        pair: Pair,
+        ask: Ask,
+        refused: str | None,
+    ) -> str:
+        """Return a fresh access token, or the old one while it cannot be renewed."""
+        task = asyncio.create_task(self.renew(row, key, pair, ask))
+        self.under_way.add(task)
+        task.add_done_callback(self.under_way.discard)
+        try:
+            # A caller that is cancelled must not cancel this: the answer holds the only copy.
+            return (await asyncio.shield(task)).access
+        except GrantBusy:
+            if is_usable(pair, self.now(), refused):
+                return pair.access
+            raise
+
+    async def renew(
+        self, row: type[SiteRow | ConnectionRow], key: int, pair: Pair, ask: Ask
+    ) -> Pair:
+        """Ask for a new pair and commit it before anyone uses it."""
+        try:
+            fresh = await ask(pair.refresh or "")
+        except AnswerLost as error:
+            # The lease stays: when it has run out, the same token is tried once more.
+            log.warning("refresh answer lost", table=row.__tablename__, key=key)
+            raise GrantBusy(str(error)) from error
+        except (FetchError, GrantBusy) as error:
+            async with self.database.writing() as session:
+                await grants.release(session, row, key)
+            raise GrantBusy(str(error)) from error
+        except GrantLost as error:
+            async with self.database.writing() as session:
+                await grants.lose(session, row, key, str(error))
+            raise
+        async with self.database.writing() as session:
+            await grants.save(session, row, key, fresh, self.vault)
+        log.info("refreshed", table=row.__tablename__, key=key)
+        return fresh

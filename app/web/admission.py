@@ -1,0 +1,82 @@
+"""Who may come in: the sites that a setting names, or the first one that claims the instance."""
+
+import secrets
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import Database
+from app.errors import SignInError
+from app.indieweb.profile import profile_url
+from app.settings import Settings
+from app.store import accounts
+from app.vault import digest
+
+log = structlog.get_logger()
+
+
+async def prepare(database: Database, settings: Settings) -> None:
+    """Make an unclaimed instance ready to be claimed, and print the code that this needs.
+
+    On loopback the first one needs none; once an owner has left, everyone does.
+    """
+    if settings.allowed_sites:
+        return
+    async with database.writing() as session:
+        claim = await accounts.claim(session)
+        if claim is not None and claim.me is not None:
+            return
+        is_guarded = not settings.is_loopback or (claim and claim.code_digest is not None)
+        code = new_code() if is_guarded else None
+        await accounts.set_claim_code(session, digest(code) if code else None)
+    if code:
+        log.warning("this bridge belongs to nobody yet; whoever signs in first needs", code=code)
+
+
+def new_code() -> str:
+    """Return a code of 80 random bits that is easily typed, e.g. ``k3fa-…``."""
+    alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
+    text = "".join(secrets.choice(alphabet) for _ in range(16))
+    return "-".join(text[i : i + 4] for i in range(0, 16, 4))
+
+
+async def needs_code(session: AsyncSession, settings: Settings) -> bool:
+    """Tell whether the next one to sign in must present the setup code."""
+    claim = None if settings.allowed_sites else await accounts.claim(session)
+    return claim is not None and claim.me is None and claim.code_digest is not None
+
+
+async def check_code(session: AsyncSession, settings: Settings, code: str) -> None:
+    """Stop early at a wrong setup code; the claim itself decides later, in one statement."""
+    claim = await accounts.claim(session)
+    if await needs_code(session, settings) and claim and claim.code_digest != digest(tidy(code)):
+        raise SignInError("wrong_code")
+
+
+async def admit(session: AsyncSession, settings: Settings, me: str, code: str) -> None:
+    """Let ``me`` in, claiming an instance that nobody owns.
+
+    Raises:
+        SignInError: ``not_admitted``, or ``wrong_code`` where the instance is still free.
+
+    """
+    allowed = settings.allowed_sites
+    if allowed:
+        if "*" not in allowed and me not in {canonical(site, settings) for site in allowed}:
+            raise SignInError("not_admitted", f"You signed in as {me}.")
+        return
+    if await accounts.take(session, me, digest(tidy(code)) if code else None):
+        return
+    if await needs_code(session, settings):
+        raise SignInError("wrong_code")
+    raise SignInError("not_admitted", f"You signed in as {me}.")
+
+
+def canonical(site: str, settings: Settings) -> str:
+    """Return a site of ALLOWED_SITES as `me` URLs are written."""
+    return profile_url(site, settings.allow_private_networks)
+
+
+def tidy(code: str) -> str:
+    """Return a code as it was printed, however it was typed."""
+    return code.strip().lower()

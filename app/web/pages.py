@@ -1,0 +1,294 @@
+"""The pages of people who are signed in, and what their buttons do."""
+
+import math
+from typing import Any
+from zoneinfo import available_timezones
+
+from fastapi import APIRouter, BackgroundTasks, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.errors import SignInError
+from app.hentry import zone
+from app.indieweb.indieauth import missing_scopes
+from app.outbox import Action, Standing, State, acted, actions
+from app.sources.trakt_history import read_item
+from app.store import accounts, connections, grants, posts, watches
+from app.tables import PostRow, SiteRow, WatchRow
+from app.web import admission, connect, session, signin
+from app.web.bridge import Bridge, TheBridge
+from app.web.session import Person, TheForm, ThePerson, TheVisitor, text_of
+from app.web.views import landing, render
+
+router = APIRouter()
+
+LATEST = 12
+# Beyond this nobody leafs through pages; it also bounds what a made-up number costs.
+LAST_PAGE = 100_000
+
+
+@router.get("/")
+async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Response:
+    """Show the dashboard to those who are signed in, and to others what this is."""
+    if visitor.account_id is None:
+        return await landing(request, bridge, visitor)
+    person = await session.the_person(visitor, bridge)
+    async with bridge.database.reading() as reading:
+        linked = await connections.of_account(reading, person.id)
+        latest = await watches.page(reading, person.id, 1, most=LATEST)
+        states = await watches.states(reading, person.id)
+    connection = linked[0] if linked else None
+    return show(
+        request,
+        bridge,
+        person,
+        "dashboard.html",
+        connection=connection,
+        latest=latest,
+        states=states,
+        read=sum(states.values()),
+        needs=site_needs(person.site),
+        leaves=True,
+        is_busy=bool(
+            states.get(State.QUEUED)
+            or states.get(State.SENDING)
+            or (connection and connection.archive_due_at)
+            or (connection and connection.polling_until)
+            or request.query_params.get("said") == "checking"
+        ),
+    )
+
+
+def site_needs(site: SiteRow) -> str | None:
+    """Return what the site did not grant and what is then missing, None when all is there."""
+    scope = site.scope.split()
+    if not scope:
+        return None
+    missing = missing_scopes(scope, signin.SCOPE.split())
+    if "create" in missing:
+        return "Your site allowed drafts only: each post waits there until you publish it."
+    if "update" in missing:
+        return (
+            "Your site did not allow “update”. Posting works; on some servers the bridge cannot "
+            "look up a post whose answer was lost."
+        )
+    return None
+
+
+def show(
+    request: Request,
+    bridge: Bridge,
+    person: Person,
+    template: str,
+    status: int = 200,
+    **values: Any,  # noqa: ANN401 - what the template asks for
+) -> Response:
+    """Return a page for somebody who is signed in."""
+    csrf = bridge.vault.form_token(person.visitor.cookie)
+    return render(
+        request,
+        template,
+        status,
+        person=person,
+        csrf=csrf,
+        zone=person.account.timezone,
+        knows_zone=zone(person.account.timezone) is not None,
+        **values,
+    )
+
+
+@router.post("/poll")
+async def poll(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
+    """Check Trakt now."""
+    del form
+    async with bridge.database.writing() as writing:
+        can = await connections.poll_now(writing, person.id, bridge.now())
+    bridge.poke()
+    said = "checking" if can else "nothing-to-check"
+    return RedirectResponse(f"/?said={said}", status_code=303)
+
+
+@router.get("/watches")
+async def listing(request: Request, bridge: TheBridge, person: ThePerson) -> Response:
+    """Show all watches, page by page, searched and filtered."""
+    asked = request.query_params
+    text, state = asked.get("q", "").strip()[:200], asked.get("state", "")
+    state = state if state in {*State, *Standing} else ""
+    async with bridge.database.reading() as reading:
+        total = await watches.count(reading, person.id, text=text, state=state)
+        last = max(1, math.ceil(total / watches.PER_PAGE))
+        number = min(page_number(asked.get("page", "")), last)
+        found = await watches.page(reading, person.id, number, text=text, state=state)
+        states = await watches.states(reading, person.id)
+    return show(
+        request,
+        bridge,
+        person,
+        "watches.html",
+        found=found,
+        total=total,
+        number=number,
+        last=last,
+        text=text,
+        state=state,
+        counts=states,
+    )
+
+
+def page_number(text: str) -> int:
+    """Return the number of a page; nonsense means the first."""
+    return max(1, min(int(text), LAST_PAGE)) if text.isascii() and text.isdecimal() else 1
+
+
+@router.get("/watches/{key}")
+async def watch(key: str, request: Request, bridge: TheBridge, person: ThePerson) -> Response:
+    """Show one watch: where it stands, why, and all that happened to it."""
+    async with bridge.database.reading() as reading:
+        row, post = await mine(reading, person, key)
+        events = await watches.events(reading, row.id or 0)
+        sightings = await watches.sightings(reading, row.id or 0)
+    return show(
+        request,
+        bridge,
+        person,
+        "watch.html",
+        watch=row,
+        post=post,
+        events=events,
+        sightings=sightings,
+        actions=actions(row.standing, post.state if post else None),
+    )
+
+
+async def mine(reading: AsyncSession, person: Person, key: str) -> tuple[WatchRow, PostRow | None]:
+    """Return one of the person's own watches. Raises SignInError ``not_found``."""
+    number = int(key) if key.isascii() and key.isdecimal() and len(key) < 10 else 0
+    found = await watches.one(reading, person.id, number)
+    if found is None:
+        raise SignInError("not_found")
+    return found
+
+
+@router.post("/watches/{key}/{action}")
+async def act(
+    key: str, action: str, bridge: TheBridge, person: ThePerson, form: TheForm
+) -> Response:
+    """Do with a watch what the person decided, if that is still possible."""
+    del form
+    now = bridge.now()
+    async with bridge.database.writing() as writing:
+        row, post = await mine(writing, person, key)
+        if action not in actions(row.standing, post.state if post else None):
+            raise SignInError("too_late")
+        if row.standing == Standing.UNREADABLE:
+            said = await read_again(writing, row, bridge)
+        else:
+            said = await decided(writing, row, post, Action(action), bridge)
+        await watches.tell(writing, row.id or 0, TOLD[said], now)
+    bridge.poke()
+    return RedirectResponse(f"/watches/{row.id}?said={said}", status_code=303)
+
+
+TOLD = {
+    "retried": "You asked to send it again.",
+    "skipped": "You decided not to post it.",
+    "publish": "You decided to post it.",
+    "read": "A newer version of the bridge read it.",
+    "still-unreadable": "You asked to read it again; this version still cannot.",
+}
+SAID_BY = {Action.RETRY: "retried", Action.SKIP: "skipped", Action.PUBLISH: "publish"}
+
+
+async def read_again(writing: AsyncSession, row: WatchRow, bridge: Bridge) -> str:
+    """Try an unreadable item once more and return what to say of it."""
+    seen = await watches.sightings(writing, row.id or 0)
+    is_read = await watches.read_again(writing, row, read_item(seen[-1].payload), bridge.now())
+    return "read" if is_read else "still-unreadable"
+
+
+async def decided(
+    writing: AsyncSession, row: WatchRow, post: PostRow | None, action: Action, bridge: Bridge
+) -> str:
+    """Write the person's decision into the post, making one where there is none."""
+    if post is None:
+        post = watches.post_row(row, acted(None, action, bridge.now()))
+        writing.add(post)
+        await writing.flush()
+        row.post_id, row.standing = post.id, Standing.POSTED
+    else:
+        posts.write(post, acted(posts.value(post), action, bridge.now()))
+    return SAID_BY[action]
+
+
+@router.get("/settings")
+async def settings(request: Request, bridge: TheBridge, person: ThePerson) -> Response:
+    """Show what can be changed."""
+    return await settings_page(request, bridge, person)
+
+
+async def settings_page(
+    request: Request, bridge: Bridge, person: Person, problem: str | None = None
+) -> Response:
+    """Return the page of settings, with what is wrong beside its field."""
+    async with bridge.database.reading() as reading:
+        linked = await connections.of_account(reading, person.id)
+    return show(
+        request,
+        bridge,
+        person,
+        "settings.html",
+        400 if problem else 200,
+        connection=linked[0] if linked else None,
+        zones=sorted(available_timezones()),
+        problem=problem,
+        leaves=True,
+    )
+
+
+@router.post("/settings")
+async def save_settings(
+    request: Request, bridge: TheBridge, person: ThePerson, form: TheForm
+) -> Response:
+    """Save the time zone."""
+    name = text_of(form, "timezone")
+    if zone(name) is None:
+        problem = (
+            f"“{name[:60]}” is not a time zone. Choose one from the list, such as Europe/Vienna."
+        )
+        return await settings_page(request, bridge, person, problem)
+    async with bridge.database.writing() as writing:
+        await accounts.set_timezone(writing, person.id, name)
+    return RedirectResponse("/settings?said=saved", status_code=303)
+
+
+@router.post("/settings/delete")
+async def delete(
+    request: Request,
+    bridge: TheBridge,
+    person: ThePerson,
+    form: TheForm,
+    afterwards: BackgroundTasks,
+) -> Response:
+    """Delete the account and all its data, and give the keys back."""
+    if text_of(form, "sure") != "yes":
+        problem = "Tick the box to say that you are sure."
+        return await settings_page(request, bridge, person, problem)
+    async with bridge.database.writing() as writing:
+        pairs = await connections.disconnect(writing, person.id, bridge.vault)
+        own = grants.pair_of(person.site, bridge.vault)
+        await accounts.remove(writing, person.id)
+    await admission.prepare(bridge.database, bridge.settings)
+    afterwards.add_task(connect.revoke, bridge, pairs)
+    if own:
+        afterwards.add_task(signin.forget, bridge, signin.endpoints_of(person.site), own.access)
+    response = RedirectResponse("/?said=deleted", status_code=303, background=afterwards)
+    response.delete_cookie(session.cookie_name(bridge.settings), secure=bridge.settings.secure)
+    return response
+
+
+@router.get("/healthz")
+async def healthz(bridge: TheBridge) -> dict[str, str]:
+    """Tell a platform that we answer and that the database does."""
+    async with bridge.database.reading() as reading:
+        await accounts.claim(reading)
+    return {"status": "ok"}

@@ -1,0 +1,173 @@
+"""Who is at the other end: the session cookie, form tokens, and the cookies of OAuth flows.
+
+Every browser gets one random cookie. Signing in stores its digest with an account and issues a
+new one, so that nobody can hand a known cookie to somebody else. Forms carry a token derived
+from the cookie.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from starlette.datastructures import FormData
+
+from app.errors import SignInError
+from app.settings import Settings
+from app.store import accounts
+from app.tables import AccountRow, SiteRow
+from app.vault import digest, random_text
+from app.web.bridge import Bridge, TheBridge
+
+SESSION_LIFE = timedelta(days=180)
+# Long enough to find the password of one's own site.
+FLOW_LIFE = timedelta(minutes=15)
+# What a browser surely keeps of one cookie.
+LARGEST_COOKIE = 3800
+
+
+class SignedOut(Exception):
+    """The page is for people who are signed in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """One browser; ``cookie`` is its secret, ``is_new`` when it has yet to be told."""
+
+    cookie: str
+    is_new: bool
+    account_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone signed in, with their account and site."""
+
+    visitor: Visitor
+    id: int
+    account: AccountRow
+    site: SiteRow
+
+
+def cookie_name(settings: Settings) -> str:
+    """Return the name of the session cookie; the prefix ties it to this very host."""
+    return "__Host-session" if settings.secure else "ownyourtrakt-session"
+
+
+async def the_visitor(request: Request, bridge: TheBridge) -> Visitor:
+    """Return the browser that asks."""
+    cookie = request.cookies.get(cookie_name(bridge.settings))
+    if not cookie:
+        return Visitor(random_text(), is_new=True, account_id=None)
+    async with bridge.database.reading() as session:
+        account_id = await accounts.session_account(session, digest(cookie), bridge.now())
+    return Visitor(cookie, is_new=False, account_id=account_id)
+
+
+TheVisitor = Annotated[Visitor, Depends(the_visitor)]
+
+
+async def the_person(visitor: TheVisitor, bridge: TheBridge) -> Person:
+    """Return who is signed in. Raises `SignedOut`."""
+    if visitor.account_id is None:
+        raise SignedOut
+    async with bridge.database.reading() as session:
+        found = await accounts.account(session, visitor.account_id)
+    if found is None:
+        raise SignedOut
+    return Person(visitor, visitor.account_id, *found)
+
+
+ThePerson = Annotated[Person, Depends(the_person)]
+
+
+async def the_form(
+    request: Request, visitor: TheVisitor, bridge: TheBridge
+) -> AsyncIterator[FormData]:
+    """Return the form of a POST that one of our own pages sent. Raises SignInError."""
+    came_from = request.headers.get("Origin")
+    if came_from is not None and came_from != bridge.settings.base_url:
+        raise SignInError("wrong_origin", f"It was sent from {came_from[:100]}.")
+    async with request.form() as form:
+        token = form.get("csrf")
+        if not isinstance(token, str) or not bridge.vault.is_form_token(token, visitor.cookie):
+            raise SignInError("stale_form")
+        yield form
+
+
+TheForm = Annotated[FormData, Depends(the_form)]
+
+
+def text_of(form: FormData, name: str) -> str:
+    """Return a field of a form as text, empty when it is missing or a file."""
+    value = form.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def give_cookie(response: Response, bridge: Bridge, cookie: str) -> None:
+    """Tell the browser its session cookie."""
+    response.set_cookie(
+        cookie_name(bridge.settings),
+        cookie,
+        max_age=int(SESSION_LIFE.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=bridge.settings.secure,
+    )
+
+
+def begin_flow(
+    response: Response, bridge: Bridge, path: str, state: str, content: dict[str, Any]
+) -> None:
+    """Let the browser carry what the callback at ``path`` will need; only we can read it.
+
+    Each flow has its own cookie, so that two tabs do not disturb each other.
+    """
+    cookie = bridge.vault.cookie(
+        {**content, "state": state, "path": path}, bridge.now() + FLOW_LIFE
+    )
+    if len(cookie) > LARGEST_COOKIE:
+        raise SignInError("addresses_too_long")
+    response.set_cookie(
+        flow_name(state),
+        cookie,
+        max_age=int(FLOW_LIFE.total_seconds()),
+        path=path,
+        httponly=True,
+        samesite="lax",
+        secure=bridge.settings.secure,
+    )
+
+
+async def end_flow(request: Request, bridge: Bridge, path: str) -> dict[str, Any]:
+    """Return what `begin_flow` put there for this callback, once.
+
+    Raises:
+        SignInError: ``missing_state``, ``invalid_state`` (another browser, or too late) or
+            ``used_state``.
+
+    """
+    state = request.query_params.get("state")
+    if not state:
+        raise SignInError("missing_state")
+    now = bridge.now()
+    content = bridge.vault.read_cookie(request.cookies.get(flow_name(state), ""), now)
+    # The cookie of one kind of flow is worth nothing to the other.
+    if content is None or content["state"] != state or content["path"] != path:
+        raise SignInError("invalid_state")
+    async with bridge.database.writing() as session:
+        if not await accounts.spend(session, digest(state), now + FLOW_LIFE, now):
+            raise SignInError("used_state")
+    return content
+
+
+def forget_flow(request: Request, response: Response, path: str) -> None:
+    """Let the browser drop the cookie of a flow that is over."""
+    if state := request.query_params.get("state"):
+        response.delete_cookie(flow_name(state), path=path)
+
+
+def flow_name(state: str) -> str:
+    """Return the name of the cookie of the flow with this state."""
+    return f"flow-{digest(state)[:12]}"

@@ -1,0 +1,210 @@
+"""Signing in with one's own website: IndieAuth as pages.
+
+Until the website has confirmed who is there, nothing is stored: what the callback needs
+travels in a cookie that only we can read.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.background import BackgroundTask
+
+from app.errors import SignInError
+from app.grants import Pair, expiry
+from app.indieweb import indieauth
+from app.indieweb.discovery import Discovery, Endpoints, discover_typed
+from app.indieweb.indieauth import Token
+from app.store import accounts
+from app.store.accounts import Site
+from app.tables import SiteRow
+from app.vault import digest, random_text
+from app.web import admission, session
+from app.web.bridge import Bridge, TheBridge
+from app.web.session import TheForm, TheVisitor, text_of
+from app.web.views import landing, render
+
+router = APIRouter()
+
+# ``update`` lets us read the list of posts on servers that ask for it (django-indieweb).
+SCOPE = "create update profile"
+CALLBACK = "/callback"
+
+
+@router.post("/signin")
+async def signin(
+    request: Request, bridge: TheBridge, visitor: TheVisitor, form: TheForm
+) -> Response:
+    """Find out how the website signs people in, and send the browser there."""
+    me, code = text_of(form, "me"), text_of(form, "code")
+    try:
+        async with bridge.database.reading() as reading:
+            await admission.check_code(reading, bridge.settings, code)
+        found = await discover_typed(bridge.http, me, bridge.settings.allow_private_networks)
+        found.required_micropub()
+        return depart(bridge, code, found)
+    except SignInError as error:
+        return await landing(request, bridge, visitor, me=me, error=error)
+
+
+def depart(bridge: Bridge, code: str, found: Discovery) -> Response:
+    """Return the redirect to the website's own sign-in."""
+    state, verifier = random_text(), random_text()
+    ends = found.endpoints
+    url = indieauth.authorization_url(
+        ends,
+        client_id=bridge.client_id,
+        redirect_uri=bridge.callback,
+        state=state,
+        verifier=verifier,
+        scope=SCOPE,
+        me=found.seen[0],
+    )
+    response = RedirectResponse(url, status_code=303)
+    content = {
+        "verifier": verifier,
+        "code": code,
+        "seen": found.seen,
+        "endpoints": [
+            ends.authorization_endpoint,
+            ends.token_endpoint,
+            ends.issuer,
+            ends.revocation_endpoint,
+        ],
+        "micropub": found.micropub,
+        "name": found.name,
+        "photo": found.photo,
+    }
+    session.begin_flow(response, bridge, CALLBACK, state, content)
+    return response
+
+
+@router.get(CALLBACK)
+async def callback(request: Request, bridge: TheBridge) -> Response:
+    """Finish signing in: redeem the code, confirm the identity, and only then store it."""
+    flow = await session.end_flow(request, bridge, CALLBACK)
+    ends = Endpoints(*flow["endpoints"])
+    code = indieauth.callback_code(
+        request.query_params.multi_items(),
+        state=flow["state"],
+        issuer=ends.issuer,
+        token_endpoint=ends.token_endpoint,
+    )
+    token = await indieauth.redeem(
+        bridge.http,
+        ends.token_endpoint,
+        client_id=bridge.client_id,
+        redirect_uri=bridge.callback,
+        code=code,
+        verifier=flow["verifier"],
+        scope=SCOPE,
+    )
+    try:
+        response = await arrive(bridge, flow, ends, token)
+    except SignInError:
+        await forget(bridge, ends, token.access_token)
+        raise
+    session.forget_flow(request, response, CALLBACK)
+    return response
+
+
+async def arrive(bridge: Bridge, flow: dict[str, Any], ends: Endpoints, token: Token) -> Response:
+    """Confirm who is there, let them in, and return the way to their dashboard."""
+    indieauth.required_creation(token.scope)
+    me, found = await indieauth.confirmed_me(
+        bridge.http,
+        token.me,
+        entered=flow["seen"][0],
+        seen=flow["seen"],
+        authorization_endpoint=ends.authorization_endpoint,
+        token_endpoint=ends.token_endpoint,
+        allowed=bridge.settings.allow_private_networks,
+    )
+    now, cookie = bridge.now(), random_text()
+    site = Site(
+        me=me,
+        name=token.name or (found.name if found else flow["name"]),
+        photo=token.photo or (found.photo if found else flow["photo"]),
+        micropub=found.required_micropub() if found else flow["micropub"],
+        authorization_endpoint=ends.authorization_endpoint,
+        token_endpoint=ends.token_endpoint,
+        revocation_endpoint=ends.revocation_endpoint,
+        issuer=ends.issuer,
+        scope=" ".join(token.scope),
+        pair=Pair(
+            access=token.access_token,
+            refresh=token.refresh_token,
+            issued_at=now,
+            expires_at=expiry(token.expires_in, now),
+        ),
+    )
+    async with bridge.database.writing() as writing:
+        await admission.admit(writing, bridge.settings, me, flow["code"])
+        account_id, replaced = await accounts.sign_in(writing, site, bridge.vault, now)
+        until = now + session.SESSION_LIFE
+        await accounts.open_session(writing, digest(cookie), account_id, until, now)
+    bridge.poke()
+    response = RedirectResponse("/", status_code=303)
+    if replaced and replaced.access != token.access_token:
+        response.background = BackgroundTask(forget, bridge, ends, replaced.access)
+    session.give_cookie(response, bridge, cookie)
+    return response
+
+
+def endpoints_of(site: SiteRow) -> Endpoints:
+    """Return the authorization server that a site's key came from."""
+    return Endpoints(
+        authorization_endpoint=site.authorization_endpoint,
+        token_endpoint=site.token_endpoint,
+        issuer=site.issuer,
+        revocation_endpoint=site.revocation_endpoint,
+    )
+
+
+async def forget(bridge: Bridge, ends: Endpoints, access_token: str) -> None:
+    """Tell a website that a key it gave us is no longer wanted."""
+    await indieauth.revoke(
+        bridge.http,
+        revocation_endpoint=ends.revocation_endpoint,
+        token_endpoint=ends.token_endpoint,
+        client_id=bridge.client_id,
+        token=access_token,
+    )
+
+
+@router.post("/signout")
+async def signout(bridge: TheBridge, visitor: TheVisitor, form: TheForm) -> Response:
+    """End this browser's session; the bridge goes on working."""
+    del form
+    async with bridge.database.writing() as writing:
+        await accounts.close_session(writing, digest(visitor.cookie))
+    response = RedirectResponse("/?said=signed-out", status_code=303)
+    response.delete_cookie(session.cookie_name(bridge.settings), secure=bridge.settings.secure)
+    return response
+
+
+@router.get("/id")
+async def client_metadata(request: Request, bridge: TheBridge) -> Response:
+    """Return who we are (IndieAuth §4.2): a page by default, JSON to those who ask for it.
+
+    WordPress fetches this with ``Accept: */*`` and needs a name in the HTML.
+    """
+    headers = {"Vary": "Accept", "Link": f'<{bridge.callback}>; rel="redirect_uri"'}
+    if not prefers_json(request.headers.get("Accept", "")):
+        return render(request, "id.html", headers=headers)
+    document = {
+        "client_id": bridge.client_id,
+        "client_name": "OwnYourTrakt",
+        "client_uri": f"{bridge.settings.base_url}/",
+        "logo_uri": f"{bridge.settings.base_url}/static/logo.png",
+        "redirect_uris": [bridge.callback],
+    }
+    return JSONResponse(document, headers=headers)
+
+
+def prefers_json(accept: str) -> bool:
+    """Tell whether an Accept header names JSON, and before HTML if it names both."""
+    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    if "application/json" not in kinds:
+        return False
+    return "text/html" not in kinds or kinds.index("application/json") < kinds.index("text/html")

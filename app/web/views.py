@@ -1,0 +1,239 @@
+"""From values to pages: the templates, and the words in which they show states and times."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from app import __version__
+from app.errors import SignInError
+from app.hentry import zone
+from app.outbox import Standing, State
+from app.tables import PostRow, WatchRow
+from app.web import admission
+from app.web.bridge import Bridge, the_bridge
+from app.web.problems import Problem, problem
+from app.web.session import Visitor, give_cookie
+
+HERE = Path(__file__).parent
+
+# state → (label, tone, what it means)
+STATES: dict[str, tuple[str, str, str]] = {
+    State.HELD: ("held", "wait", "It waits for its time."),
+    State.QUEUED: ("queued", "wait", "It will be sent to your site."),
+    State.SENDING: ("sending", "wait", "It is being sent to your site."),
+    State.PUBLISHED: ("published", "good", "It is on your site."),
+    State.REFUSED: ("refused", "bad", "Your site did not accept it; you decide what to do."),
+    State.UNSURE: (
+        "unsure",
+        "bad",
+        "It was sent, but no clear answer came back. Look on your site before you decide.",
+    ),
+    State.SKIPPED: ("skipped", "calm", "You decided not to post it."),
+    Standing.ARCHIVED: (
+        "archived",
+        "calm",
+        "It is kept here and not posted: it is older than the moment from which on you post.",
+    ),
+    Standing.UNDATED: (
+        "no date",
+        "wait",
+        "Trakt does not know when you watched it, so it is not posted by itself.",
+    ),
+    Standing.UNREADABLE: (
+        "unreadable",
+        "bad",
+        "Trakt sent something that this version cannot read. It is kept word for word.",
+    ),
+}
+
+# What a redirect may ask the next page to say.
+SAID = {
+    "signed-out": "You are signed out. The bridge goes on working.",
+    "connected": "Trakt is connected. From now on, each new watch becomes a post on your site.",
+    "disconnected": "Trakt is disconnected. What was read stays; connecting again resumes.",
+    "checking": "Checking Trakt now. New watches show up here within seconds.",
+    "nothing-to-check": "There is nothing to check: connect Trakt first.",
+    "deleted": "Your account and everything about it are deleted here. Your site keeps its posts.",
+    "saved": "Saved.",
+    "retried": "It is queued again.",
+    "skipped": "It will not be posted.",
+    "publish": "It is queued to be posted.",
+    "still-unreadable": "This version still cannot read it. It is kept.",
+}
+
+
+def state_of(watch: WatchRow, post: PostRow | None) -> str:
+    """Return the one word for where a watch stands."""
+    return post.state if post else watch.standing
+
+
+def ago(when: datetime | None, now: datetime) -> str:
+    """Return a time as one says it: ``3 minutes ago``, ``in 25 minutes``, ``never``."""
+    if when is None:
+        return "never"
+    wait = when - now
+    if abs(wait) < timedelta(seconds=45):
+        return "just now" if wait <= timedelta() else "in a moment"
+    said = amount(abs(wait))
+    return f"{said} ago" if wait < timedelta() else f"in {said}"
+
+
+def amount(span: timedelta) -> str:
+    """Return a duration in its largest fitting unit, at least a minute."""
+    for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        number = round(span.total_seconds() / seconds)
+        if number >= 1:
+            return f"{number} {unit}{'' if number == 1 else 's'}"
+    return "1 minute"
+
+
+def local(when: datetime | None, zone_name: str) -> str:
+    """Return a time in the person's zone: ``20 Nov 2026, 21:14``."""
+    if when is None:
+        return "unknown date"
+    there = when.astimezone(zone(zone_name) or UTC)
+    return f"{there.day} {there:%b %Y, %H:%M}"
+
+
+def web_link(url: object) -> str | None:
+    """Return ``url`` if it may become a link: http(s) only, never ``javascript:``."""
+    try:
+        is_link = isinstance(url, str) and urlsplit(url).scheme in {"http", "https"}
+    except ValueError:
+        return None
+    return str(url) if is_link else None
+
+
+def host(url: str) -> str:
+    """Return the host of ``url``, for people."""
+    return urlsplit(url).netloc
+
+
+def bare(url: str) -> str:
+    """Return ``url`` as people write it: ``example.com/you``."""
+    return url.removeprefix("https://").removeprefix("http://").rstrip("/")
+
+
+def linked(text: str) -> Markup:
+    """Return a text of our own with its addresses as links; never for what others wrote."""
+    parts = re.split(r"(https://[^\s<>]*[^\s<>.,:;)])", text)
+    link = Markup('<a href="{0}">{0}</a>')
+    return Markup().join(link.format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
+
+
+def pretty(value: object) -> str:
+    """Return JSON, as text or as data, over several lines; other text stays as it is."""
+    try:
+        data = json.loads(value) if isinstance(value, str) else value
+        return json.dumps(data, indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return str(value)
+
+
+def by_region(zones: Iterable[str]) -> dict[str, list[str]]:
+    """Return time zones grouped by their first part, e.g. ``Europe``; those without come last."""
+    regions: dict[str, list[str]] = {}
+    for name in sorted(zones, key=lambda name: ("/" not in name, name)):
+        region, slash, _ = name.partition("/")
+        regions.setdefault(region if slash else "Other", []).append(name)
+    return regions
+
+
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters.update(
+    ago=ago,
+    amount=amount,
+    bare=bare,
+    by_region=by_region,
+    host=host,
+    linked=linked,
+    local=local,
+    pretty=pretty,
+    web_link=web_link,
+)
+ENVIRONMENT.globals.update(states=STATES, state_of=state_of, version=__version__)
+
+
+def render(
+    request: Request,
+    template: str,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    *,
+    leaves: bool = False,
+    **values: Any,  # noqa: ANN401 - what the template asks for
+) -> HTMLResponse:
+    """Return a page; ``leaves``: one of its forms leads, by redirects, to other websites."""
+    bridge = the_bridge(request)
+    page = ENVIRONMENT.get_template(template).render(
+        {
+            "now": bridge.now(),
+            "settings": bridge.settings,
+            "said": SAID.get(request.query_params.get("said", "")),
+            "person": None,
+            "csrf": "",
+            **values,
+        }
+    )
+    policy = {"Content-Security-Policy": content_security_policy(leaves=leaves)}
+    return HTMLResponse(page, status_code=status, headers={**policy, **(headers or {})})
+
+
+def content_security_policy(*, leaves: bool) -> str:
+    """Return what a page may load and where its forms may lead.
+
+    Browsers check each redirect after a form too, and nobody knows beforehand over which hosts
+    a website's sign-in leads; so where a form leaves, any website is allowed.
+    """
+    forms = "'self' https: http:" if leaves else "'self'"
+    return (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+        f"connect-src 'self'; form-action {forms}; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+async def landing(
+    request: Request,
+    bridge: Bridge,
+    visitor: Visitor,
+    *,
+    me: str | None = None,
+    error: SignInError | None = None,
+) -> Response:
+    """Return the first page, with what went wrong beside the field."""
+    async with bridge.database.reading() as session:
+        needs_code = await admission.needs_code(session, bridge.settings)
+    told = problem(error) if error else None
+    response = render(
+        request,
+        "landing.html",
+        told.status if told else 200,
+        problem=told,
+        me=bridge.settings.demo_site if me is None else me,
+        needs_code=needs_code,
+        csrf=bridge.vault.form_token(visitor.cookie),
+        leaves=True,
+    )
+    if visitor.is_new:
+        give_cookie(response, bridge, visitor.cookie)
+    return response
+
+
+def trouble_page(request: Request, told: Problem) -> Response:
+    """Return the page that says what happened and what to do."""
+    return render(request, "problem.html", told.status, problem=told)

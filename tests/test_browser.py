@@ -1,0 +1,149 @@
+"""The whole story in a real browser, against the demo as people start it.
+
+Bridge, Trakt and website stand on origins of their own, with the headers of production.
+``SCREENSHOTS=folder`` keeps pictures of the pages on the way.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+if not CHROMIUM and not os.environ.get("CI"):
+    pytest.skip("there is no Chromium on this machine", allow_module_level=True)
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PICTURES = os.environ.get("SCREENSHOTS")
+
+
+@dataclass(frozen=True)
+class Demo:
+    bridge: str
+    site: str
+    trakt: str
+
+
+@asynccontextmanager
+async def running_demo() -> AsyncIterator[Demo]:
+    """``make demo`` on free ports; ended as a person would, with Ctrl+C."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", "-m", "app", "demo", "--port", "0", "--no-browser",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield await told(process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+
+
+async def told(process: asyncio.subprocess.Process) -> Demo:
+    """Read from its greeting where everything is; it comes when all of it listens."""
+    found: dict[str, str] = {}
+    assert process.stdout is not None
+    while len(found) < 3:
+        line = (await process.stdout.readline()).decode()
+        assert line, "the demo ended before it began"
+        if match := re.match(r"\s+The (bridge|simulated website|simulated Trakt)\s+(\S+)", line):
+            found[match[1]] = match[2]
+    return Demo(found["bridge"], found["simulated website"], found["simulated Trakt"])
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+async def shoot(page: Page, name: str) -> None:
+    if PICTURES:
+        await page.screenshot(path=Path(PICTURES) / f"{name}.png", animations="disabled")
+
+
+async def opened(context: BrowserContext, complaints: list[str]) -> Page:
+    """A page whose console must stay silent: a broken policy would speak there."""
+    page = await context.new_page()
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            complaints.append(message.text)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return page
+
+
+async def sign_in_and_connect(page: Page, demo: Demo) -> None:
+    await page.goto(demo.bridge)
+    await shoot(page, "landing")
+    assert await page.get_by_role("textbox", name="Your website").input_value() == demo.site
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Approve").click()
+    await page.wait_for_url(f"{demo.bridge}/**")
+    await page.get_by_role("button", name="Connect Trakt").click()
+    await page.get_by_role("button", name="Approve").click()
+    await page.wait_for_url(f"{demo.bridge}/**")
+
+
+async def watch_something(page: Page, demo: Demo) -> None:
+    await page.goto(demo.trakt)
+    await page.locator("#work").select_option(label="Dune (2021)")
+    await page.locator("#watch-this").click()
+
+
+async def check_now(page: Page, demo: Demo) -> None:
+    """Without JavaScript the dashboard reloads itself until the post is out."""
+    await page.goto(demo.bridge)
+    await page.get_by_role("button", name="Check now").click()
+    await page.get_by_role("link", name="on your site").first.wait_for()
+    await shoot(page, "dashboard")
+
+
+async def look_around(page: Page, demo: Demo) -> None:
+    await page.get_by_role("link", name="Dune (2021)").first.click()
+    await page.get_by_text("The site published the post").wait_for()
+    await shoot(page, "watch")
+    for name in ("watches", "settings"):
+        await page.goto(f"{demo.bridge}/{name}")
+        await shoot(page, name)
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["with script", "without script"])
+async def test_a_person_clicks_the_whole_story(chromium: Browser, *, javascript: bool) -> None:
+    complaints: list[str] = []
+    context = await chromium.new_context(
+        java_script_enabled=javascript, viewport={"width": 1100, "height": 860}
+    )
+    async with running_demo() as demo:
+        page = await opened(context, complaints)
+        await sign_in_and_connect(page, demo)
+        await watch_something(page, demo)
+        await check_now(page, demo)
+        await look_around(page, demo)
+        await page.goto(demo.site)
+
+        assert await page.get_by_text("Watched Dune (2021)").first.is_visible()
+        await shoot(page, "site")
+    await context.close()
+
+    assert complaints == []

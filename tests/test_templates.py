@@ -1,0 +1,536 @@
+"""Each page, drawn from made-up rows: well-formed, safe, and usable by everyone."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+import html5lib
+import pytest
+from bs4 import BeautifulSoup, Tag
+
+from app.errors import SignInError
+from app.outbox import Action, Standing, State, actions
+from app.settings import Settings
+from app.tables import AccountRow, ConnectionRow, EventRow, PostRow, SightingRow, SiteRow, WatchRow
+from app.web.problems import PROBLEMS, problem
+from app.web.views import ENVIRONMENT, SAID, STATES, by_region, linked, pretty, web_link
+
+Values = dict[str, Any]
+Page = tuple[str, Values]
+
+NOW = datetime(2026, 11, 21, 19, 30, tzinfo=UTC)
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
+TRAP = "javascript:alert(3)"
+
+SETTINGS = Settings(
+    _env_file=None,  # type: ignore[call-arg] # pydantic-settings takes it, its plugin is not used
+    base_url="https://watch.example",
+    secret_key=("0123456789abcdef0123456789abcdef",),
+    trakt_client_id="an-app",
+)
+NO_APP = SETTINGS.model_copy(update={"trakt_client_id": ""})
+DEMO = SETTINGS.model_copy(update={"demo_site": "http://site.localhost:8002/"})
+
+ACCOUNT: Values = {
+    "id": 1,
+    "me": "https://ada.example/",
+    "name": "Ada",
+    "timezone": "Europe/Vienna",
+    "created_at": NOW,
+}
+SITE: Values = {
+    "account_id": 1,
+    "micropub": "https://posts.ada.example/micropub",
+    "authorization_endpoint": "https://ada.example/auth",
+    "token_endpoint": "https://ada.example/token",
+    "scope": "create update",
+}
+LINK: Values = {
+    "id": 1,
+    "account_id": 1,
+    "source": "trakt",
+    "source_user": "7",
+    "source_name": "ada_watches",
+    "sealed_tokens": "sealed",
+    "start_at": NOW - timedelta(days=3),
+    "polled_at": NOW - timedelta(minutes=4),
+    "next_poll_at": NOW + timedelta(minutes=26),
+}
+WATCH: Values = {
+    "id": 5,
+    "account_id": 1,
+    "standing": Standing.POSTED,
+    "title": "Dune (2021)",
+    "source": "trakt",
+    "key": "3373536619",
+    "watched_at": NOW - timedelta(hours=2),
+    "work": {"kind": "movie"},
+}
+POST: Values = {"id": 9, "account_id": 1, "due_at": NOW, "attempts": 1}
+EXCHANGE: Values = {
+    "method": "POST",
+    "url": "https://posts.ada.example/micropub",
+    "body": '{"type":["h-entry"],"properties":{"content":["Watched Dune (2021)"]}}',
+    "status": 201,
+    "headers": {"location": "https://ada.example/2026/dune"},
+    "text": "",
+}
+TITLES = ["Dune (2021)", "Dark S01E02 “Lies”", "Paprika (2006)", "Severance S02E07 “Chikhai Bardo”"]
+
+
+def person(name: str = "Ada", me: str = "https://ada.example/", **site: object) -> SimpleNamespace:
+    account = AccountRow(**(ACCOUNT | {"name": name, "me": me}))
+    return SimpleNamespace(account=account, site=SiteRow(**(SITE | site)))
+
+
+def connection(**changes: object) -> ConnectionRow:
+    return ConnectionRow(**(LINK | changes))
+
+
+def pair(state: str, number: int = 0, **post: object) -> tuple[WatchRow, PostRow | None]:
+    """Return a watch that stands at ``state``, of a post or of itself."""
+    title = TITLES[number % len(TITLES)]
+    about: Values = WATCH | {
+        "id": number + 1,
+        "title": title,
+        "work": {"kind": "episode" if "S0" in title else "movie"},
+        "watched_at": NOW - timedelta(hours=5 * number + 2),
+    }
+    if state in set(State):
+        return WatchRow(**about), PostRow(**(POST | {"state": state} | post))
+    if state != Standing.ARCHIVED:
+        about |= {"watched_at": None}
+    if state == Standing.UNREADABLE:
+        about |= {"work": None, "title": "Something that could not be read"}
+    return WatchRow(**(about | {"standing": state})), None
+
+
+def every_state() -> list[tuple[WatchRow, PostRow | None]]:
+    rows = [pair(state, number) for number, state in enumerate(STATES)]
+    return [(watch, post and published(post)) for watch, post in rows]
+
+
+def published(post: PostRow) -> PostRow:
+    if post.state == State.PUBLISHED:
+        post.url, post.published_at = "https://ada.example/2026/dune", NOW
+    return post
+
+
+def base(**values: object) -> Values:
+    """Return what `render` and `show` give every page."""
+    common: Values = {
+        "now": NOW,
+        "settings": SETTINGS,
+        "said": None,
+        "person": person(),
+        "csrf": "form-token",
+        "zone": "Europe/Vienna",
+        "knows_zone": True,
+    }
+    return common | values
+
+
+def dashboard(**values: object) -> Page:
+    rows = every_state()
+    full: Values = {
+        "connection": connection(),
+        "latest": rows,
+        "states": {**dict.fromkeys(map(str, STATES), 1), "archived": 12_345},
+        "read": 12_354,
+        "needs": None,
+        "is_busy": False,
+    }
+    return "dashboard.html", base(**(full | values))
+
+
+def calm(**values: object) -> Page:
+    rows = [pair(State.PUBLISHED, n, url="https://ada.example/2026/dune") for n in range(4)]
+    few: Values = {"latest": rows, "states": {"published": 4, "archived": 812}}
+    return dashboard(**(few | values))
+
+
+def empty(**values: object) -> Page:
+    none: Values = {"connection": None, "latest": [], "states": {}, "read": 0}
+    return dashboard(**(none | values))
+
+
+def landing(**values: object) -> Page:
+    full: Values = {"person": None, "problem": None, "me": "", "needs_code": False}
+    return "landing.html", base(**(full | values))
+
+
+def watches(**values: object) -> Page:
+    full: Values = {
+        "found": every_state(),
+        "total": 120,
+        "number": 2,
+        "last": 3,
+        "text": "du & ne",
+        "state": "",
+        "counts": {"published": 100, "archived": 20},
+    }
+    return "watches.html", base(**(full | values))
+
+
+def watch(state: str, **values: object) -> Page:
+    row, post = pair(state)
+    post = post and published(post)
+    asked: Values = {key: EXCHANGE[key] for key in ("method", "url", "body")}
+    full: Values = {
+        "watch": row,
+        "post": post,
+        "events": [
+            EventRow(watch_id=1, at=NOW, said="Unsure: no answer came.", exchange=asked),
+            EventRow(watch_id=1, at=NOW, said="The site published the post.", exchange=EXCHANGE),
+            EventRow(watch_id=1, at=NOW, said="You decided not to post it."),
+        ],
+        "sightings": [
+            SightingRow(
+                connection_id=1,
+                watch_id=1,
+                key="3373536619",
+                seen_at=NOW,
+                payload={"id": 3373536619, "movie": {"title": "Dune"}},
+            )
+        ],
+        "actions": actions(row.standing, post.state if post else None),
+    }
+    return "watch.html", base(**(full | values))
+
+
+def settings(**values: object) -> Page:
+    full: Values = {
+        "connection": connection(),
+        "zones": sorted(available_timezones()),
+        "problem": None,
+    }
+    return "settings.html", base(**(full | values))
+
+
+LOCKED = "https://posts.ada.example/micropub answered 401: it no longer accepts our key."
+PAGES: dict[str, Page] = {
+    "landing": landing(),
+    "landing-demo": landing(settings=DEMO, me=DEMO.demo_site, said=SAID["signed-out"]),
+    "landing-wrong": landing(me="ada", problem=problem(SignInError("missing_micropub", "Seen."))),
+    "landing-code": landing(needs_code=True, problem=problem(SignInError("wrong_code"))),
+    "first": empty(),
+    "no-app": empty(settings=NO_APP),
+    "connected": empty(connection=connection(), said=SAID["connected"]),
+    "again": calm(connection=connection(sealed_tokens=None)),
+    "calm": calm(),
+    "needs": calm(needs="Your site allowed drafts only.", person=person(name="")),
+    "busy": dashboard(
+        is_busy=True,
+        connection=connection(
+            polling_until=NOW + timedelta(minutes=1), archive_page=13, archive_total=48_000
+        ),
+    ),
+    "archive-begins": empty(connection=connection(archive_page=1), is_busy=True),
+    "trouble": dashboard(
+        connection=connection(trouble="Trakt did not answer."),
+        person=person(trouble="It asks us to slow down.", resume_at=NOW + timedelta(minutes=4)),
+        knows_zone=False,
+        zone="Mars/Olympus",
+    ),
+    "locked": dashboard(
+        connection=connection(locked="Trakt no longer accepts the key it gave us."),
+        person=person(locked=LOCKED, trouble=LOCKED),
+    ),
+    "watches": watches(),
+    "watches-one": watches(found=[pair(State.UNSURE)], total=1, number=1, last=1, state="unsure"),
+    "watches-none": watches(found=[], total=0, number=1, last=1),
+    "watches-empty": watches(found=[], total=0, number=1, last=1, text="", counts={}),
+    **{f"watch-{state}": watch(state) for state in STATES},
+    "watch-bare": watch(State.QUEUED, events=[], sightings=[], person=person(locked=LOCKED)),
+    "watch-later": watch(
+        State.QUEUED, post=PostRow(**(POST | {"state": "queued", "due_at": NOW + timedelta(1)}))
+    ),
+    "settings": settings(),
+    "settings-zone": settings(knows_zone=False, zone="Mars/Olympus", problem="Choose a zone."),
+    "settings-own-zone": settings(zone="europe/vienna", connection=None),
+    "settings-left": settings(connection=connection(sealed_tokens=None)),
+    "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
+    "id": ("id.html", base(person=None, csrf="")),
+}
+
+
+def drawn(name: str) -> str:
+    template, values = PAGES[name]
+    return ENVIRONMENT.get_template(template).render(values)
+
+
+def seen(page: str) -> BeautifulSoup:
+    return BeautifulSoup(page, "html5lib")
+
+
+def text_of(soup: Tag) -> str:
+    return " ".join(soup.get_text(" ").split())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_html_without_a_single_parse_error(name: str) -> None:
+    html5lib.HTMLParser(strict=True).parse(drawn(name))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_on_a_page_needs_more_than_the_policy_allows(name: str) -> None:
+    soup = seen(drawn(name))
+    assert not soup.find_all("style")
+    assert not soup.find_all(style=True)
+    assert all(script["src"] == "/static/live.js" for script in soup.find_all("script"))
+    assert not any(name.startswith("on") for tag in soup.find_all() for name in tag.attrs)
+    own = ("/static/", f"{SETTINGS.base_url}/static/")
+    assert all(str(image["src"]).startswith(own) for image in soup.find_all("img"))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_form_that_changes_something_carries_the_token(name: str) -> None:
+    for form in seen(drawn(name)).select('form[method="post"]'):
+        field = form.select_one('input[type="hidden"][name="csrf"]')
+        assert field is not None
+        assert field["value"] == "form-token"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_field_has_a_label_and_every_description_exists(name: str) -> None:
+    soup = seen(drawn(name))
+    for field in soup.select('input:not([type="hidden"]), select, progress'):
+        assert field.find_parent("label") or soup.select_one(f'label[for="{field["id"]}"]')
+    for tag in soup.select("[aria-describedby], [aria-labelledby]"):
+        named = f"{tag.get('aria-describedby', '')} {tag.get('aria-labelledby', '')}"
+        assert all(soup.find(id=one) for one in named.split())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_one_heading_a_title_and_no_id_twice(name: str) -> None:
+    soup = seen(drawn(name))
+    assert len(soup.find_all("h1")) == 1
+    assert soup.title is not None
+    assert "OwnYourTrakt" in soup.title.get_text()
+    ids = [tag["id"] for tag in soup.select("[id]")]
+    assert len(ids) == len(set(ids))
+    assert all(button.get_text(strip=True) for button in soup.find_all("button"))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_live_regions_can_be_found_again(name: str) -> None:
+    assert all(tag.get("id") for tag in seen(drawn(name)).select("[data-live]"))
+
+
+def hostile_pages() -> Iterator[str]:
+    """Draw pages in which everything that others can write is hostile."""
+    row = WatchRow(**(WATCH | {"title": HOSTILE}))
+    post = PostRow(**(POST | {"state": "published", "url": TRAP, "trouble": HOSTILE}))
+    told = replace(problem(SignInError(HOSTILE, HOSTILE)), title=HOSTILE)
+    shown = {**EXCHANGE, "url": TRAP, "headers": {"location": TRAP}, "text": HOSTILE}
+    cursed: Values = {
+        "person": person(name=HOSTILE, me=TRAP, locked=HOSTILE, trouble=HOSTILE),
+        "connection": connection(source_name=HOSTILE, locked=HOSTILE),
+        "zone": HOSTILE,
+        "knows_zone": False,
+        "problem": told,
+        "said": HOSTILE,
+    }
+    event = EventRow(watch_id=1, at=NOW, said=HOSTILE, exchange={**shown, "body": HOSTILE})
+    sighting = SightingRow(
+        connection_id=1, watch_id=1, key="1", seen_at=NOW, payload=[HOSTILE], trouble=HOSTILE
+    )
+    for template, values in (
+        landing(me=HOSTILE, needs_code=True),
+        dashboard(latest=[(row, post)], states={HOSTILE: 1}, needs=HOSTILE),
+        watches(found=[(row, post)], text=HOSTILE, state=HOSTILE),
+        watch(State.PUBLISHED, watch=row, post=post, events=[event], sightings=[sighting]),
+        settings(),
+        PAGES["problem"],
+    ):
+        signed_out = {"person": None} if values["person"] is None else {}
+        plain = {"problem": HOSTILE} if template == "settings.html" else {}
+        yield ENVIRONMENT.get_template(template).render({**values, **cursed, **signed_out, **plain})
+
+
+def test_what_others_write_stays_text() -> None:
+    for page in hostile_pages():
+        html5lib.HTMLParser(strict=True).parse(page)
+        soup = seen(page)
+        assert "<script>alert" not in page
+        assert "alert(1)" in soup.get_text()
+        assert not soup.select("[onerror]")
+        assert "{{ 7 * 7 }}" in page
+
+
+def test_only_web_addresses_become_links() -> None:
+    for page in hostile_pages():
+        for tag in seen(page).select("[href], [src], [action]"):
+            target = str(tag.get("href") or tag.get("src") or tag.get("action"))
+            assert urlsplit(target).scheme in {"", "http", "https"}
+    assert web_link("https://ada.example/") == "https://ada.example/"
+    assert [web_link(bad) for bad in (TRAP, "data:,x", "http://[", "/path", None)] == [None] * 5
+
+
+@pytest.mark.parametrize("code", [*PROBLEMS, "server_said_so"])
+def test_every_problem_has_a_page_with_a_way_out(code: str) -> None:
+    told = problem(SignInError(code, "Only this case knows."))
+    page = ENVIRONMENT.get_template("problem.html").render(base(person=None, problem=told))
+    html5lib.HTMLParser(strict=True).parse(page)
+    main = seen(page).main
+    assert main is not None
+    assert told.title in text_of(main)
+    assert "Only this case knows." in text_of(main)
+    assert main.select_one('a[href="/"]') is not None
+
+
+def test_addresses_in_our_advice_are_links_and_the_rest_is_text() -> None:
+    shown = linked("See <b> https://a.example/x. Or (https://b.example).")
+    assert shown == (
+        'See &lt;b&gt; <a href="https://a.example/x">https://a.example/x</a>. '
+        'Or (<a href="https://b.example">https://b.example</a>).'
+    )
+
+
+def test_a_wrong_website_is_marked_at_its_field() -> None:
+    soup = seen(drawn("landing-wrong"))
+    field = soup.select_one("#me")
+    assert field is not None
+    assert field["aria-invalid"] == "true"
+    assert field["value"] == "ada"
+    assert "problem" in str(field["aria-describedby"]).split()
+    assert soup.select_one('[role="alert"] a[href="https://indieweb.org/Micropub/Servers"]')
+
+
+def test_a_wrong_setup_code_is_marked_at_its_own_field() -> None:
+    soup = seen(drawn("landing-code"))
+    assert soup.select_one('#code[aria-invalid="true"]')
+    assert not soup.select_one("#me[aria-invalid]")
+
+
+def test_the_demo_says_that_the_website_is_filled_in() -> None:
+    soup = seen(drawn("landing-demo"))
+    assert soup.select_one(f'#me[value="{DEMO.demo_site}"]')
+    assert "This is the demo: your simulated website is already filled in." in text_of(soup)
+
+
+@pytest.mark.parametrize("name", ["first", "no-app"])
+def test_who_sets_up_trakt_is_told_of_vip_and_of_the_exact_address(name: str) -> None:
+    soup = seen(drawn(name))
+    assert "Trakt VIP" in text_of(soup)
+    assert soup.select_one('a[href="https://trakt.tv/oauth/applications"]')
+    copy = soup.select_one("code.copy")
+    assert copy is not None
+    assert copy.get_text() == "https://watch.example/trakt/callback"
+    assert bool(soup.select_one('form[action="/trakt/connect"]')) is (name == "first")
+
+
+def test_only_who_comes_back_may_choose_to_start_afresh() -> None:
+    box = 'form[action="/trakt/connect"] input[type="checkbox"][name="afresh"][value="yes"]'
+    assert seen(drawn("again")).select_one(box)
+    assert not seen(drawn("first")).select_one(box)
+    assert not seen(drawn("locked")).select_one(box)
+
+
+def test_a_locked_site_offers_to_sign_in_again_as_the_same_person() -> None:
+    form = seen(drawn("locked")).select_one('form[action="/signin"]')
+    assert form is not None
+    field = form.select_one('input[name="me"]')
+    assert field is not None
+    assert field["value"] == "https://ada.example/"
+
+
+def test_what_is_locked_is_not_polled() -> None:
+    assert seen(drawn("calm")).select_one('form[action="/poll"]')
+    assert not seen(drawn("locked")).select_one('form[action="/poll"]')
+
+
+def test_a_busy_dashboard_reloads_itself_without_javascript_and_comes_to_rest() -> None:
+    page = drawn("busy")
+    assert '<noscript><meta http-equiv="refresh" content="4; url=/"></noscript>' in page
+    assert seen(page).select_one("body[data-busy]")
+    assert "http-equiv" not in drawn("calm")
+    assert not seen(drawn("calm")).select_one("body[data-busy]")
+
+
+def test_only_a_watch_that_is_on_its_way_is_looked_at_often() -> None:
+    busy = {name for name in PAGES if seen(drawn(name)).select_one("body[data-busy]")}
+    assert {name for name in busy if name.startswith("watch-")} == {
+        "watch-queued",
+        "watch-sending",
+    }
+
+
+def test_the_archive_shows_how_far_it_is() -> None:
+    bar = seen(drawn("busy")).select_one("progress")
+    assert bar is not None
+    assert (bar["value"], bar["max"]) == ("12354", "48000")
+
+
+def test_leafing_keeps_the_search() -> None:
+    _, values = watches(state="published")
+    soup = seen(ENVIRONMENT.get_template("watches.html").render(values))
+    for rel, page in (("prev", 1), ("next", 3)):
+        link = soup.select_one(f'a[rel="{rel}"]')
+        assert link is not None
+        assert link["href"] == f"/watches?q=du%20%26%20ne&state=published&page={page}"
+    chosen = soup.select_one("#state option[selected]")
+    assert chosen is not None
+    assert chosen["value"] == "published"
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_watch_offers_what_can_be_done_and_nothing_else(state: str) -> None:
+    soup = seen(drawn(f"watch-{state}"))
+    offered = [str(form["action"]) for form in soup.select('main form[method="post"]')]
+    is_post = state in set(State)
+    possible = actions(Standing.POSTED if is_post else state, state if is_post else None)
+    assert offered == [f"/watches/1/{action}" for action in possible]
+
+
+def test_a_lost_answer_is_asked_about_in_words_that_cannot_be_mistaken() -> None:
+    soup = seen(drawn("watch-unsure"))
+    said = {
+        str(form["action"]).rpartition("/")[2]: text_of(form)
+        for form in soup.select('main form[method="post"]')
+    }
+    assert said == {
+        Action.RETRY: "It is not there: send it again",
+        Action.SKIP: "It is there, or leave it",
+    }
+
+
+def test_a_request_without_an_answer_says_so() -> None:
+    shown = text_of(seen(drawn("watch-published")))
+    assert "none came back" in shown
+    assert "Answer 201" in shown
+
+
+def test_json_is_shown_over_lines_and_other_text_as_it_is() -> None:
+    assert pretty('{"a":[1]}') == '{\n  "a": [\n    1\n  ]\n}'
+    assert pretty("<p>no</p>") == "<p>no</p>"
+    assert pretty({"ü": None}) == '{\n  "ü": null\n}'
+    assert pretty("[" * 4096) == "[" * 4096
+
+
+def test_time_zones_are_grouped_and_those_without_a_region_come_last() -> None:
+    grouped = by_region(["UTC", "Europe/Vienna", "Asia/Tokyo", "Europe/Bern"])
+    assert list(grouped) == ["Asia", "Europe", "Other"]
+    assert grouped["Europe"] == ["Europe/Bern", "Europe/Vienna"]
+
+
+def test_an_unknown_time_zone_must_be_chosen_and_a_known_one_is_selected() -> None:
+    unknown = seen(drawn("settings-zone")).select_one("#timezone option")
+    assert unknown is not None
+    assert unknown["value"] == ""
+    known = seen(drawn("settings")).select("#timezone option[selected]")
+    assert [option["value"] for option in known] == ["Europe/Vienna"]
+
+
+def test_websites_find_our_name_picture_and_redirect_address() -> None:
+    soup = seen(drawn("id"))
+    assert text_of(soup.select_one("title") or soup) == "OwnYourTrakt"
+    assert soup.select_one('link[rel="redirect_uri"][href="https://watch.example/callback"]')
+    app = soup.select_one(".h-app")
+    assert app is not None
+    assert app.select_one('.p-name.u-url[href="https://watch.example/"]')
+    assert app.select_one('img.u-logo[src="https://watch.example/static/logo.png"]')
