@@ -136,6 +136,18 @@ async def move_on(session: AsyncSession, now: datetime) -> None:
         await tell(session, row.id or 0, after.trouble or "", now, None)
 
 
+async def is_under_way(session: AsyncSession, site: SiteRow, now: datetime) -> bool:
+    """Tell whether a post of this site is being sent, or will be at once."""
+    waits = site.locked is not None or (site.resume_at is not None and site.resume_at > now)
+    states = [State.SENDING] if waits else [State.SENDING, State.QUEUED]
+    found = select(col(PostRow.id)).where(
+        col(PostRow.account_id) == site.account_id,
+        col(PostRow.state).in_(states),
+        (col(PostRow.state) == State.SENDING) | (col(PostRow.due_at) <= now),
+    )
+    return await session.scalar(found.limit(1)) is not None
+
+
 async def next_due(session: AsyncSession, now: datetime) -> datetime | None:
     """Return the next time after ``now`` at which a post or a site wants something."""
     posts = select(func.min(col(PostRow.due_at))).where(

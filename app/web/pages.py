@@ -1,6 +1,7 @@
 """The pages of people who are signed in, and what their buttons do."""
 
 import math
+from datetime import datetime
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -14,7 +15,7 @@ from app.indieweb.indieauth import missing_scopes
 from app.outbox import Action, Standing, State, acted, actions
 from app.sources.trakt_history import read_item
 from app.store import accounts, connections, grants, posts, watches
-from app.tables import PostRow, SiteRow, WatchRow
+from app.tables import ConnectionRow, PostRow, SiteRow, WatchRow
 from app.web import admission, connect, session, signin
 from app.web.bridge import Bridge, TheBridge
 from app.web.session import Person, TheForm, ThePerson, TheVisitor, text_of
@@ -37,6 +38,7 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         linked = await connections.of_account(reading, person.id)
         latest = await watches.page(reading, person.id, 1, most=LATEST)
         states = await watches.states(reading, person.id)
+        is_sending = await posts.is_under_way(reading, person.site, bridge.now())
     connection = linked[0] if linked else None
     return show(
         request,
@@ -49,14 +51,16 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         read=sum(states.values()),
         needs=site_needs(person.site),
         leaves=True,
-        is_busy=bool(
-            states.get(State.QUEUED)
-            or states.get(State.SENDING)
-            or (connection and connection.archive_due_at)
-            or (connection and connection.polling_until)
-            or request.query_params.get("said") == "checking"
-        ),
+        is_busy=is_sending or is_reading(connection, bridge.now()),
     )
+
+
+def is_reading(connection: ConnectionRow | None, now: datetime) -> bool:
+    """Tell whether Trakt is being read, or will be at once: the page then looks again soon."""
+    if connection is None or connection.locked:
+        return False
+    due = connection.next_poll_at
+    return bool(connection.archive_due_at) or (due is not None and due <= now)
 
 
 def site_needs(site: SiteRow) -> str | None:
