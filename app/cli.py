@@ -81,13 +81,17 @@ def serve() -> None:
     offer_secret_key()
     settings = settings_or_stop()
     logs.configure(settings.log_format)
+    try:
+        app = create_app(settings)
+    except SettingsError as error:
+        raise stop(str(error)) from None
     migrated(settings)
     listener = listening("0.0.0.0", settings.port)  # noqa: S104 - a platform routes to any address
     log.info("serving", at=settings.base_url, version=__version__)
     # One worker, whatever WEB_CONCURRENCY says: the scheduler lives in it.
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
+            app,
             workers=1,
             log_config=None,
             access_log=False,
@@ -189,17 +193,34 @@ def check_database(settings: Settings) -> Iterator[Check]:
     path = database.sqlite_file(settings.database_url)
     where = str(path) if path else "PostgreSQL"
     if path and not path.exists():
-        yield ("database", True, f"{path} will be made by the first start")
+        yield check_place(path)
         return
     try:
-        is_current = migrate.is_current(settings.database_url)
+        with migrate.alone(settings.database_url) as connection:
+            step = migrate.current(connection)
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         yield ("database", False, f"{where} cannot be used: {reason}")
         return
     yield ("database", True, f"{where} can be written")
-    words = "up to date" if is_current else "out of date; run: ownyourtrakt migrate"
-    yield ("migrations", is_current, words)
+    yield check_schema(step)
+
+
+def check_place(path: Path) -> Check:
+    """Tell whether the first start will be able to make the database at ``path``."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return ("database", True, f"{path} will be made by the first start")
+    return ("database", False, f"{path} cannot be made: {folder} is not a folder we can write in")
+
+
+def check_schema(step: str | None) -> Check:
+    """Tell whether a database at this step of the migrations is one that we can work with."""
+    if step == migrate.script().get_current_head():
+        return ("migrations", True, "up to date")
+    if step is None or step in migrate.revisions():
+        return ("migrations", False, "out of date; run: ownyourtrakt migrate")
+    return ("migrations", False, "made by a newer OwnYourTrakt; update the program")
 
 
 def check_clock(now: datetime, theirs: datetime | None = None) -> Check:

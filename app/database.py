@@ -51,10 +51,13 @@ class Database:
 
 
 def engine(url: str) -> AsyncEngine:
-    """Return the engine for ``url``; it connects when it is first used."""
+    """Return the engine for ``url``; it connects when it is first used.
+
+    Its errors do not repeat what was to be stored: they end in the log.
+    """
     if not url.startswith("sqlite"):
-        return create_async_engine(url, pool_pre_ping=True)
-    made = create_async_engine(url)
+        return create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
+    made = create_async_engine(url, hide_parameters=True)
     event.listen(made.sync_engine, "connect", on_connect)
     event.listen(made.sync_engine, "begin", on_begin)
     return made

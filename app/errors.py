@@ -120,7 +120,11 @@ class GrantError(BridgeError):
 
 
 class GrantBusy(GrantError):
-    """It cannot be renewed now; the old one may be needed for a while longer."""
+    """It cannot be renewed now; try again, not before ``retry_after`` if a time was named."""
+
+    def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class GrantLost(GrantError):
@@ -130,10 +134,11 @@ class GrantLost(GrantError):
 class SignInError(BridgeError):
     """Signing in or connecting stopped; ``code`` chooses the page that explains it.
 
-    The message adds what only this case knows. Codes of our own are listed in `app.web.problems`;
-    others come from an authorization server and are shown escaped.
+    The message adds what only this case knows. ``theirs``: an authorization server chose the
+    code, so it means what OAuth says, never one of the codes of our own.
     """
 
-    def __init__(self, code: str, message: str = "") -> None:
+    def __init__(self, code: str, message: str = "", *, theirs: bool = False) -> None:
         super().__init__(message or code)
         self.code = code
+        self.theirs = theirs

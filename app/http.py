@@ -40,6 +40,8 @@ LONGEST_WAIT = timedelta(days=1)
 # `ipaddress` counts these as global; each of them carries an IPv4 address that decides.
 NAT64 = ip_network("64:ff9b::/96")
 V4_COMPATIBLE = ip_network("::/96")
+# Newer than the registry that Python 3.11 knows (RFC 9637).
+DOCUMENTATION = ip_network("3fff::/20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +271,8 @@ def is_public(address: Address) -> bool:
     inner = embedded(address)
     if inner is not None:
         return is_public(inner)
+    if isinstance(address, IPv6Address) and (address.is_site_local or address in DOCUMENTATION):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
@@ -306,21 +310,21 @@ def retry_after(response: httpx2.Response, now: datetime | None) -> timedelta | 
     value = value.strip()
     if value.isascii() and value.isdecimal():
         return timedelta(seconds=min(int(value[:9]), LONGEST_WAIT.total_seconds()))
-    try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
+    when = http_date(value)
+    if when is None or now is None:
         return None
-    if now is None:
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
     return min(max(when - now, timedelta()), LONGEST_WAIT)
 
 
 def date_of(response: httpx2.Response) -> datetime | None:
     """Return the other side's clock, to the second; None when it does not tell."""
+    return http_date(response.headers.get("Date", ""))
+
+
+def http_date(text: str) -> datetime | None:
+    """Return the instant an HTTP header names, in UTC; None for nonsense of any kind."""
     try:
-        when = parsedate_to_datetime(response.headers.get("Date", ""))
-    except ValueError:
+        when = parsedate_to_datetime(text)
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)

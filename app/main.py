@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -24,8 +24,8 @@ from app.sources.budget import Budget
 from app.sources.trakt import Trakt
 from app.vault import Vault
 from app.web import admission, connect, pages, signin
-from app.web.bridge import Bridge
-from app.web.headers import SecurityHeaders
+from app.web.bridge import Bridge, the_bridge
+from app.web.headers import SecurityHeaders, protect
 from app.web.problems import problem
 from app.web.session import SignedOut
 from app.web.views import HERE, trouble_page
@@ -42,7 +42,12 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utcnow) -> Fast
     """Return the app for ``settings``, on a database that is migrated already.
 
     It opens nothing until it is started; then its scheduler runs beside the pages.
+
+    Raises:
+        SettingsError: a setting that only the parts themselves can judge is wrong.
+
     """
+    admission.check_allowed_sites(settings)
     return app_of(*assembled(settings, now))
 
 
@@ -76,7 +81,8 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
     sites = client(settings.allow_private_networks, about=about)
     trakt = Trakt(
         http=client(settings.allow_private_networks, about=about, keepalive=20),
-        budget=Budget(settings.trakt_gets_per_5_min),
+        auth=sites,
+        budget=Budget(settings.trakt_gets_per_5_min, lambda: now().timestamp()),
         api_url=settings.trakt_api_url,
         auth_url=settings.trakt_auth_url,
         client_id=settings.trakt_client_id,
@@ -99,9 +105,8 @@ async def lifespan(bridge: Bridge, scheduler: Scheduler, _: FastAPI) -> AsyncIte
     try:
         yield
     finally:
-        clockwork.cancel()
-        with suppress(asyncio.CancelledError):
-            await clockwork
+        scheduler.stop()
+        await clockwork
         await scheduler.finish()
         await bridge.http.aclose()
         await bridge.trakt.http.aclose()
@@ -123,9 +128,13 @@ def on_signed_out(_request: Request, _error: Exception) -> Response:
 def on_http_error(request: Request, error: Exception) -> Response:
     """Show an address that does not exist, or not that way, as a page of ours."""
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return trouble_page(request, problem(SignInError("method" if status == 405 else "not_found")))
+    code = {404: "not_found", 405: "method"}.get(status, "malformed")
+    return trouble_page(request, problem(SignInError(code)))
 
 
 def on_bug(request: Request, _error: Exception) -> Response:
     """Show that the fault is ours; the server logs the rest."""
-    return trouble_page(request, problem(SignInError("broken")))
+    response = trouble_page(request, problem(SignInError("broken")))
+    # Starlette answers for bugs outside all middleware.
+    protect(response.headers, request.url.path, secure=the_bridge(request).settings.secure)
+    return response

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -75,14 +76,29 @@ def alone(url: str) -> Iterator[Connection]:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         parsed = parsed.set(drivername="sqlite")
-    engine = create_engine(parsed, poolclass=NullPool)
+    engine = create_engine(parsed, poolclass=NullPool, hide_parameters=True)
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", database.on_connect)
+        event.listen(engine, "connect", without_foreign_keys)
         event.listen(engine, "begin", database.on_begin)
     try:
         with engine.execution_options(immediate=True).begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ADVISORY_LOCK})
             yield connection
+            if engine.dialect.name == "sqlite":
+                check_foreign_keys(connection)
     finally:
         engine.dispose()
+
+
+def without_foreign_keys(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
+    """Switch foreign keys off: SQLite alters a table by dropping it, which would cascade."""
+    connection.execute("PRAGMA foreign_keys=OFF")
+
+
+def check_foreign_keys(connection: Connection) -> None:
+    """Make sure, before a migration is committed, that it left no row without its parent."""
+    orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    if orphans:
+        raise RuntimeError(f"a migration would leave {len(orphans)} rows without their parents")

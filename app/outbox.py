@@ -19,9 +19,12 @@ from app.errors import SiteBusy, SiteError, SiteLocked, SiteMoved, SiteRefused, 
 
 # The whole request may take this long: WordPress fetches pictures while it answers.
 SEND_DEADLINE = timedelta(seconds=90)
+# Looking for an endpoint that has moved may take as long.
+SEARCH_DEADLINE = timedelta(seconds=60)
 # A worker that dies leaves its post in ``sending``. Nobody else may judge it before a healthy
-# worker would certainly have given up.
-LEASE = SEND_DEADLINE + timedelta(seconds=60)
+# worker would certainly have given up: it may renew the token and send a second time, and look
+# for the endpoint.
+LEASE = 2 * SEND_DEADLINE + SEARCH_DEADLINE + timedelta(minutes=2)
 
 FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=6)

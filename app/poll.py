@@ -15,7 +15,7 @@ import structlog
 
 from app.database import Database
 from app.errors import (
-    FetchError,
+    BridgeError,
     GrantBusy,
     GrantLost,
     SourceBusy,
@@ -75,6 +75,7 @@ class Poller:
         stamps = await self.asking(turn, self.trakt.stamps)
         pages: list[Page] = []
         if has_moved(row, stamps, self.now()):
+            # Known from the first connect on; its start rule may move, this does not.
             since = (row.cursor or row.start_at) - LOOK_BACK
             pages = await self.asking(turn, lambda token: self.pages(token, since))
         await self.keep(turn, stamps, pages)
@@ -106,13 +107,14 @@ class Poller:
         """Read one page of the older history into the archive."""
         row = turn.connection
         try:
-            page = await self.asking(
-                turn,
-                lambda token: self.trakt.history(
-                    token, row.archive_page or 1, end_at=row.archive_end_at, patient=True
-                ),
-            )
-        except (SourceError, GrantBusy, GrantLost) as error:
+            async with asyncio.timeout(TURN.total_seconds()):
+                page = await self.asking(
+                    turn,
+                    lambda token: self.trakt.history(
+                        token, row.archive_page or 1, end_at=row.archive_end_at, patient=True
+                    ),
+                )
+        except (SourceError, GrantBusy, GrantLost, TimeoutError) as error:
             await self.note_archive_trouble(turn, error)
             return
         async with self.database.writing() as session:
@@ -139,9 +141,7 @@ class Poller:
         except SourceLocked as error:
             raise GrantLost(str(error)) from error
         except SourceError as error:
-            raise GrantBusy(str(error)) from error
-        except FetchError:
-            raise
+            raise GrantBusy(str(error), asked_wait(error)) from error
 
     async def note_trouble(self, turn: Turn, error: Exception) -> None:
         """Write down why a turn failed and when, or whether, to try again."""
@@ -151,16 +151,21 @@ class Poller:
             if row := await connections.hold(session, turn):
                 row.polling_until, row.trouble = None, said(error)
                 row.failures += 1
-                row.locked = row.trouble if needs_person(error) else None
                 row.next_poll_at = now + wait_after(error, row.failures, self.interval)
+                row.resume_at = row.next_poll_at if asked_wait(error) else None
+                if needs_person(error):
+                    row.locked = row.trouble
 
     async def note_archive_trouble(self, turn: Turn, error: Exception) -> None:
         """Write down when to go on with the archive."""
         log.warning("archive page failed", connection=turn.id, trouble=said(error))
         async with self.database.writing() as session:
             if row := await connections.hold_archive(session, turn):
-                row.locked = said(error) if needs_person(error) else row.locked
-                row.archive_due_at = self.now() + wait_after(error, 1, self.interval)
+                row.archive_failures += 1
+                wait = wait_after(error, row.archive_failures, self.interval)
+                row.archive_due_at = self.now() + wait
+                if needs_person(error):
+                    row.locked = said(error)
 
 
 def has_moved(row: ConnectionRow, stamps: Stamps, now: datetime) -> bool:
@@ -200,6 +205,7 @@ def newest(
 
 def archived(row: ConnectionRow, page: Page, now: datetime) -> None:
     """Note that a page of the archive was read."""
+    row.archive_failures = 0
     row.archive_total = page.total if page.total is not None else row.archive_total
     if page.is_last:
         row.archive_page = row.archive_due_at = None
@@ -212,15 +218,25 @@ def needs_person(error: Exception) -> bool:
     return isinstance(error, GrantLost | SourceLocked | TokenRefused)
 
 
+def asked_wait(error: Exception) -> timedelta | None:
+    """Return how long we were asked to wait, None when nobody asked."""
+    if isinstance(error, SourceClosed):
+        return CLOSED_WAIT
+    return error.retry_after if isinstance(error, SourceBusy | GrantBusy) else None
+
+
 def wait_after(error: Exception, failures: int, interval: timedelta) -> timedelta:
     """Return when to ask again after a failure, counted from now."""
-    if isinstance(error, SourceClosed):
-        return jittered(max(CLOSED_WAIT, interval))
-    asked = error.retry_after if isinstance(error, SourceBusy) else None
     own = min(backoff(failures), max(interval, timedelta(minutes=1)))
-    return jittered(max(asked or timedelta(), own))
+    return jittered(max(asked_wait(error) or timedelta(), own))
 
 
 def said(error: Exception) -> str:
     """Return an error as a sentence for the dashboard."""
-    return "Trakt took too long to answer" if isinstance(error, TimeoutError) else str(error)
+    match error:
+        case TimeoutError():
+            return "Trakt took too long to answer"
+        case BridgeError():
+            return str(error)
+        case _:
+            return "The bridge itself is at fault here; its log says more. It tries again"

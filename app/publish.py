@@ -1,14 +1,16 @@
 """Put a post on the site: claim it, send it, judge the answer, write down what became of it."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
 from app.errors import (
@@ -19,12 +21,13 @@ from app.errors import (
     SiteError,
     SiteLocked,
     SiteMoved,
+    SiteRefused,
 )
 from app.grants import Pair, expiry
 from app.hentry import Telling, hentry, slug, zone
 from app.indieweb import indieauth, micropub
 from app.indieweb.discovery import discover
-from app.outbox import Post, State, failed, published
+from app.outbox import SEARCH_DEADLINE, Post, State, failed, published
 from app.refresh import Refresher
 from app.store import posts, watches
 from app.store.posts import Due
@@ -55,6 +58,19 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an attempt: for the post, for its site, and for the person to read.
+
+    ``token`` is the last one that was sent, None when none was.
+    """
+
+    post: Post
+    changes: dict[str, Any]
+    shown: Exchange | None = field(repr=False)
+    token: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Publisher:
     """Sends the posts of all accounts of one database."""
 
@@ -67,18 +83,38 @@ class Publisher:
     async def claim(self) -> Sending | None:
         """Return the next attempt, already noted as begun; None when nothing is due."""
         now = self.now()
+        async with self.database.reading() as session:
+            if not await posts.is_work(session, now):
+                return None
         async with self.database.writing() as session:
             await posts.move_on(session, now)
-            due = await posts.due(session, now)
-            watch = watches.watch_of(due.watch) if due else None
-            if due is None or watch is None:
-                return None
-            body = due.row.body
-            if body is None:
-                again = await watches.is_again(session, due.watch)
-                body = json.dumps(hentry(watch, telling(due, again=again)), ensure_ascii=False)
-            post = await posts.begin(session, due.row, now, body, slug(watch))
-            return sending(due, post, body)
+            while due := await posts.due(session, now):
+                if attempt := await self.begin(session, due, now):
+                    return attempt
+        return None
+
+    async def begin(self, session: AsyncSession, due: Due, now: datetime) -> Sending | None:
+        """Return the attempt to send a post; None, and the post refused, if it cannot be told."""
+        try:
+            body, told = await self.told(session, due)
+        except ValueError as error:
+            # One watch that cannot be told must not keep all the others waiting.
+            after = failed(posts.value(due.row), SiteRefused(f"It cannot be told: {error}."), now)
+            posts.write(due.row, after)
+            await posts.tell(session, due.row.id or 0, line(after), now, None)
+            return None
+        return sending(due, await posts.begin(session, due.row, now, body, told), body)
+
+    async def told(self, session: AsyncSession, due: Due) -> tuple[str, str]:
+        """Return the body and the slug of a post: as stored, or rendered for the first time."""
+        if due.row.body is not None and due.row.slug is not None:
+            return due.row.body, due.row.slug
+        watch = watches.watch_of(due.watch)
+        if watch is None:
+            raise ValueError("its watch could not be read")
+        again = await watches.is_again(session, due.watch)
+        entry = hentry(watch, telling(due, again=again))
+        return json.dumps(entry, ensure_ascii=False), slug(watch)
 
     async def deliver(self, attempt: Sending) -> None:
         """Send one post and write down what became of it."""
@@ -92,9 +128,10 @@ class Publisher:
         except SiteError as error:
             trouble = error
             after, endpoint = await self.after(attempt, error)
+        after = replace(after, trouble=after.trouble and redacted(after.trouble, tokens))
         shown = exchange(attempt, answer, tokens) if tokens else None
         changes = site_after(after, trouble) | ({"micropub": endpoint} if endpoint else {})
-        await self.settle(attempt, after, changes, shown)
+        await self.settle(attempt, Outcome(after, changes, shown, tokens[-1] if tokens else None))
 
     async def send(self, attempt: Sending, tokens: list[str]) -> httpx2.Response:
         """Send the post, a second time where a renewed token may help; note the tokens used.
@@ -124,22 +161,23 @@ class Publisher:
     async def moved_to(self, attempt: Sending) -> str | None:
         """Return where the site says its Micropub endpoint is now, None if that is not news."""
         try:
-            found = await discover(self.http, attempt.me)
-        except SignInError:
+            async with asyncio.timeout(SEARCH_DEADLINE.total_seconds()):
+                found = await discover(self.http, attempt.me)
+        except (SignInError, TimeoutError):
             return None
         return found.micropub if found.micropub != attempt.endpoint else None
 
-    async def settle(
-        self, attempt: Sending, after: Post, changes: dict[str, Any], shown: Exchange | None
-    ) -> None:
+    async def settle(self, attempt: Sending, outcome: Outcome) -> None:
         """Save the outcome of an attempt, unless the row has gone on without us."""
-        now = self.now()
+        now, after = self.now(), outcome.post
         async with self.database.writing() as session:
             if not await posts.settle(session, attempt.post_id, attempt.post, after, now):
                 log.warning("outcome came too late", post=attempt.post_id, state=after.state)
                 return
-            await posts.tell(session, attempt.post_id, line(after), now, shown)
-            await posts.note_site(session, attempt.account_id, **changes)
+            await posts.tell(session, attempt.post_id, line(after), now, outcome.shown)
+            await posts.note_site(
+                session, attempt.account_id, outcome.changes, outcome.token, self.refresher.vault
+            )
         log.info("sent", post=attempt.post_id, state=after.state, attempt=after.attempts)
 
     async def token(self, attempt: Sending, refused: str | None) -> str:
@@ -153,7 +191,8 @@ class Publisher:
         except GrantLost as error:
             raise SiteLocked(f"{error}; sign in again to give the bridge a new key.") from error
         except GrantBusy as error:
-            raise SiteBusy(f"The key for the site could not be renewed: {error}.") from error
+            trouble = f"The key for the site could not be renewed: {error}."
+            raise SiteBusy(trouble, error.retry_after) from error
 
 
 async def renewed(
@@ -225,12 +264,12 @@ def site_after(after: Post, error: SiteError | None) -> dict[str, Any]:
         case None:
             return {"trouble": None, "resume_at": None}
         case SiteLocked():
-            return {"trouble": str(error), "locked": str(error)}
+            return {"trouble": after.trouble, "locked": after.trouble}
         case SiteBusy():
             # The others would fare the same; they wait together.
-            return {"trouble": str(error), "resume_at": after.due_at}
+            return {"trouble": after.trouble, "resume_at": after.due_at}
         case _:
-            return {"trouble": str(error)}
+            return {"trouble": after.trouble}
 
 
 def exchange(attempt: Sending, answer: httpx2.Response | None, tokens: list[str]) -> Exchange:
@@ -243,12 +282,14 @@ def exchange(attempt: Sending, answer: httpx2.Response | None, tokens: list[str]
             for name in HEADERS
             if name in answer.headers
         }
-        shown["text"] = redacted(answer.text, tokens)[:SHOWN]
+        text = answer.content.decode("utf-8", "replace").replace("\0", "")
+        shown["text"] = redacted(text, tokens)[:SHOWN]
     return shown
 
 
 def redacted(text: str, tokens: list[str]) -> str:
-    """Return ``text`` without the tokens: a site may echo what it was sent."""
+    """Return ``text`` without the tokens: a site may echo what it was sent, in any writing."""
     for token in tokens:
-        text = text.replace(token, "[our key]")
+        for written in (token, quote(token, safe=""), token.replace("/", "\\/")):
+            text = text.replace(written, "[our key]")
     return text

@@ -26,6 +26,15 @@ Ask = Callable[[str], Awaitable[Pair]]
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """One refresh of one row's tokens; it is known by the time at which it runs out."""
+
+    row: type[SiteRow | ConnectionRow]
+    key: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Refresher:
     """Keeps the tokens of sites and connections alive.
 
@@ -51,29 +60,23 @@ class Refresher:
 
         """
         now = self.now()
+        until = now + REFRESH_LEASE
         async with self.database.writing() as session:
             pair, refreshing_until = await grants.read(session, row, key, self.vault)
             todo = step(pair, refreshing_until, now, refused)
             if todo is Step.REFRESH:
-                await grants.claim(session, row, key, now + REFRESH_LEASE)
+                await grants.claim(session, row, key, until)
         if pair is None or todo is Step.LOST:
             raise GrantLost("There is no key that still works")
         if todo is Step.WAIT:
             raise GrantBusy("The key is being renewed")
         if todo is Step.USE:
             return pair.access
-        return await self.renewed(row, key, pair, ask, refused)
+        task = asyncio.create_task(self.renew(Lease(row, key, until), pair, ask))
+        return await self.renewed(task, pair, refused)
 
-    async def renewed(
-        self,
-        row: type[SiteRow | ConnectionRow],
-        key: int,
-        pair: Pair,
-        ask: Ask,
-        refused: str | None,
-    ) -> str:
+    async def renewed(self, task: asyncio.Task[Pair], pair: Pair, refused: str | None) -> str:
         """Return a fresh access token, or the old one while it cannot be renewed."""
-        task = asyncio.create_task(self.renew(row, key, pair, ask))
         self.under_way.add(task)
         task.add_done_callback(self.under_way.discard)
         try:
@@ -84,10 +87,9 @@ class Refresher:
                 return pair.access
             raise
 
-    async def renew(
-        self, row: type[SiteRow | ConnectionRow], key: int, pair: Pair, ask: Ask
-    ) -> Pair:
+    async def renew(self, lease: Lease, pair: Pair, ask: Ask) -> Pair:
         """Ask for a new pair and commit it before anyone uses it."""
+        row, key, until = lease.row, lease.key, lease.until
         try:
             fresh = await ask(pair.refresh or "")
         except AnswerLost as error:
@@ -96,13 +98,15 @@ class Refresher:
             raise GrantBusy(str(error)) from error
         except (FetchError, GrantBusy) as error:
             async with self.database.writing() as session:
-                await grants.release(session, row, key)
+                await grants.release(session, row, key, until)
             raise GrantBusy(str(error)) from error
         except GrantLost as error:
             async with self.database.writing() as session:
-                await grants.lose(session, row, key, str(error))
+                await grants.lose(session, row, key, until, str(error))
             raise
         async with self.database.writing() as session:
-            await grants.save(session, row, key, fresh, self.vault)
-        log.info("refreshed", table=row.__tablename__, key=key)
+            is_wanted = await grants.save(session, row, key, until, fresh, self.vault)
+        log.info("refreshed", table=row.__tablename__, key=key, wanted=is_wanted)
+        if not is_wanted:
+            raise GrantBusy("The key was replaced while it was being renewed")
         return fresh

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
 
-from app import poll
 from app.database import Database
-from app.poll import Poller
+from app.poll import LEASE, Poller
 from app.publish import Publisher
 from app.store import connections, posts
 
@@ -36,6 +36,7 @@ class Scheduler:
     publisher: Publisher
     now: Callable[[], datetime]
     poked: asyncio.Event = field(default_factory=asyncio.Event)
+    is_stopping: bool = False
     polls: set[asyncio.Task[None]] = field(default_factory=set)
     archives: set[asyncio.Task[None]] = field(default_factory=set)
     posts: set[asyncio.Task[None]] = field(default_factory=set)
@@ -44,9 +45,14 @@ class Scheduler:
         """Look for due work at once."""
         self.poked.set()
 
+    def stop(self) -> None:
+        """Begin nothing more; `run` then ends by itself, between two claims."""
+        self.is_stopping = True
+        self.poke()
+
     async def run(self) -> None:
-        """Do what is due until cancelled."""
-        while True:
+        """Do what is due until told to stop."""
+        while not self.is_stopping:
             self.poked.clear()
             try:
                 await self.start_due()
@@ -60,11 +66,14 @@ class Scheduler:
     async def start_due(self) -> None:
         """Start all that is due and for which there is a place."""
         for turn in await self.claimed(connections.claim_polls, POLLS - len(self.polls)):
-            self.start(self.polls, self.poller.poll(turn))
+            poll, trouble = self.poller.poll(turn), self.poller.note_trouble
+            self.start(self.polls, guarded(poll, partial(trouble, turn)))
         for turn in await self.claimed(connections.claim_archives, ARCHIVES - len(self.archives)):
-            self.start(self.archives, self.poller.archive(turn))
+            archive, trouble = self.poller.archive(turn), self.poller.note_archive_trouble
+            self.start(self.archives, guarded(archive, partial(trouble, turn)))
         while len(self.posts) < POSTS and (attempt := await self.publisher.claim()):
-            self.start(self.posts, self.publisher.deliver(attempt))
+            # A bug leaves the post to its lease: nobody knows whether it was sent.
+            self.start(self.posts, guarded(self.publisher.deliver(attempt)))
 
     async def claimed(
         self,
@@ -72,15 +81,16 @@ class Scheduler:
         places: int,
     ) -> list[connections.Turn]:
         """Return the turns that ``claim`` gives us for so many free places."""
-        if places <= 0:
-            return []
+        now = self.now()
+        async with self.database.reading() as session:
+            if places <= 0 or not await connections.is_work(session, now):
+                return []
         async with self.database.writing() as session:
-            now = self.now()
-            return await claim(session, now, now + poll.LEASE, places)
+            return await claim(session, now, now + LEASE, places)
 
     def start(self, running: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` beside all else and look again when it is done."""
-        task = asyncio.create_task(guarded(work))
+        task = asyncio.create_task(work)
         running.add(task)
         task.add_done_callback(running.discard)
         task.add_done_callback(lambda _: self.poke())
@@ -97,23 +107,31 @@ class Scheduler:
         return max(min([*waits, LONGEST_REST]), SHORTEST_REST)
 
     async def finish(self) -> None:
-        """Let what is in flight end; what cannot end in time is left to its lease."""
-        running = self.polls | self.archives | self.posts | self.poller.refresher.under_way
-        if not running:
-            return
-        _, late = await asyncio.wait(running, timeout=LAST_WORDS.total_seconds())
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        """Let what is in flight end; what cannot end in time is left to its lease.
+
+        Except a refresh, which is waited for: its answer holds the only copy of a token pair.
+        """
+        running = self.polls | self.archives | self.posts
+        if running:
+            _, late = await asyncio.wait(running, timeout=LAST_WORDS.total_seconds())
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*self.poller.refresher.under_way, return_exceptions=True)
 
 
-async def guarded(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work``; a bug in it is logged and ends only this piece of work."""
+Note = Callable[[Exception], Awaitable[None]]
+
+
+async def guarded(work: Coroutine[Any, Any, None], note: Note | None = None) -> None:
+    """Run ``work``; a bug in it is logged, noted for the person, and ends only this piece."""
     try:
         await work
-    except Exception:
-        # One account's bug must not stop everyone else's posts; the lease frees its row.
+    except Exception as error:
+        # One account's bug must not stop everyone else's posts.
         log.exception("work failed")
+        if note:
+            await note(error)
 
 
 async def poked_or_after(poked: asyncio.Event, rest: timedelta) -> None:

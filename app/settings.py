@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 Network = IPv4Network | IPv6Network
 
@@ -65,6 +67,11 @@ def database(url: str) -> str:
     }
     if not found or scheme not in drivers:
         raise ValueError("must start with sqlite:/// or postgres://")
+    try:
+        make_url(f"{drivers[scheme]}://{rest}")
+    except (ArgumentError, ValueError):
+        # Its own message would repeat the password.
+        raise ValueError("is not the URL of a database: user:password@host:port/name") from None
     return f"{drivers[scheme]}://{rest}"
 
 

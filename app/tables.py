@@ -36,6 +36,8 @@ class Granted(SQLModel):
     # Set before a refresh token is used and cleared when its fate is known: a time that has
     # passed tells of an answer that was lost.
     refreshing_until: datetime | None = None
+    # Not before this time, when the neighbour asked us to wait.
+    resume_at: datetime | None = None
     # Why nothing is asked of this neighbour until the person acts; None when all is well.
     locked: str | None = None
     # The last thing that went wrong, in a sentence; None when the last attempt went well.
@@ -54,8 +56,6 @@ class SiteRow(Granted, table=True):
     revocation_endpoint: str | None = None
     issuer: str | None = None
     scope: str = ""
-    # Not before this time, when the site asked us to wait.
-    resume_at: datetime | None = None
 
 
 class ConnectionRow(Granted, table=True):
@@ -85,18 +85,22 @@ class ConnectionRow(Granted, table=True):
     archive_end_at: datetime | None = None
     archive_total: int | None = None
     archive_due_at: datetime | None = Field(default=None, index=True)
+    archive_failures: int = 0
 
 
 class PostRow(SQLModel, table=True):
     """What the site shows, or shall show; see `app.outbox` for its life."""
 
     __tablename__ = "post"
-    __table_args__ = (Index("post_by_state", "account_id", "state", "due_at"),)
+    __table_args__ = (
+        Index("post_by_account", "account_id", "state"),
+        Index("post_by_state", "state", "due_at"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     account_id: int = belongs_to("account")
     state: str
-    due_at: datetime = Field(index=True)
+    due_at: datetime
     attempts: int = 0
     rediscovered: bool = False
     url: str | None = None

@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+from app.demo.trakt import SimulatedTrakt
 from tests.postgres import new_database, postgres_server
+from tests.trakt_world import a_trakt, an_api_client, an_auth_client
 from tests.world import Clock, World, running_world
 
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
@@ -36,3 +39,20 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def world(tmp_path: Path, clock: Clock) -> AsyncIterator[World]:
     async with running_world(tmp_path, clock) as running:
         yield running
+
+
+@pytest.fixture
+def trakt(clock: Clock) -> SimulatedTrakt:
+    return a_trakt(clock)
+
+
+@pytest.fixture
+async def api(trakt: SimulatedTrakt) -> AsyncIterator[httpx2.AsyncClient]:
+    async with an_api_client(trakt) as client:
+        yield client
+
+
+@pytest.fixture
+async def auth(trakt: SimulatedTrakt) -> AsyncIterator[httpx2.AsyncClient]:
+    async with an_auth_client(trakt) as client:
+        yield client

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import select, text, update
+from sqlalchemy import Column, Integer, select, text, update
 from sqlmodel import SQLModel, col
 
 from app import database, migrate, settings
 from app.database import Database
-from app.tables import AccountRow
+from app.outbox import published
+from app.store import posts
+from app.tables import AccountRow, PostRow, SiteRow, WatchRow
 from tests.conftest import NOON
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +64,104 @@ def test_a_database_of_a_newer_program_is_refused(migrated: str) -> None:
 
     with pytest.raises(migrate.NewerDatabase, match="update the program"):
         migrate.upgrade(migrated)
+
+
+def test_a_step_that_alters_a_table_leaves_its_children_alone(migrated: str) -> None:
+    with migrate.alone(migrated) as connection:
+        connection.execute(
+            text("INSERT INTO account (id, me, timezone, created_at) VALUES (1, 'x', 'UTC', :now)"),
+            {"now": NOON.replace(tzinfo=None)},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO watch (account_id, standing, title, source, key) "
+                "VALUES (1, 'archived', 'Dune', 'trakt', '1')"
+            )
+        )
+    with migrate.alone(migrated) as connection:
+        operations = Operations(MigrationContext.configure(connection))
+        with operations.batch_alter_table("account") as account:
+            account.add_column(Column("shoe_size", Integer))
+
+    with migrate.alone(migrated) as connection:
+        assert connection.execute(text("SELECT count(*) FROM watch")).scalar() == 1
+
+
+def test_a_step_that_would_orphan_a_row_is_undone(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'bridge.db'}"
+    database.prepare(url)
+    migrate.upgrade(url)
+    orphan = text("INSERT INTO session (digest, account_id, expires_at) VALUES ('x', 7, 'now')")
+
+    def careless_step() -> None:
+        with migrate.alone(url) as connection:
+            connection.execute(orphan)
+
+    with pytest.raises(RuntimeError, match="without their parents"):
+        careless_step()
+    with migrate.alone(url) as connection:
+        assert connection.execute(text("SELECT count(*) FROM session")).scalar() == 0
+
+
+async def test_eight_workers_send_each_post_once_and_to_a_site_one_at_a_time(
+    migrated: str,
+) -> None:
+    stores = [Database(migrated) for _ in range(8)]
+    await fill(stores[0], posts_each=12)
+    sent: list[int] = []
+    busy: set[int] = set()
+
+    async def work(store: Database) -> None:
+        while True:
+            async with store.writing() as session:
+                due = await posts.due(session, NOON)
+                if due is None:
+                    if not await posts.is_work(session, NOON):
+                        return
+                    continue
+                begun = await posts.begin(session, due.row, NOON, "{}", "slug")
+            assert due.row.account_id not in busy
+            busy.add(due.row.account_id)
+            await asyncio.sleep(0)
+            sent.append(due.row.id or 0)
+            busy.discard(due.row.account_id)
+            async with store.writing() as session:
+                after = published(begun, None, NOON)
+                assert await posts.settle(session, due.row.id or 0, begun, after, NOON)
+
+    await asyncio.gather(*(work(store) for store in stores))
+
+    assert sorted(sent) == list(range(1, 25))
+    for store in stores:
+        await store.close()
+
+
+async def fill(store: Database, posts_each: int) -> None:
+    """Two accounts with queued posts."""
+    async with store.writing() as session:
+        for me in ("https://ada.example/", "https://bob.example/"):
+            account = AccountRow(me=me, created_at=NOON)
+            session.add(account)
+            await session.flush()
+            key = account.id or 0
+            site = SiteRow(
+                account_id=key, micropub=me, authorization_endpoint=me, token_endpoint=me
+            )
+            session.add(site)
+            for number in range(posts_each):
+                post = PostRow(account_id=key, state="queued", due_at=NOON, watched_at=NOON)
+                session.add(post)
+                await session.flush()
+                session.add(
+                    WatchRow(
+                        account_id=key,
+                        post_id=post.id,
+                        standing="posted",
+                        title="Dune",
+                        source="trakt",
+                        key=str(number),
+                    )
+                )
 
 
 def test_migrations_import_nothing_of_the_app() -> None:
@@ -130,14 +231,19 @@ def test_only_the_owner_can_read_a_sqlite_database(tmp_path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_power_cut_cannot_undo_a_commit_on_sqlite(tmp_path: Path) -> None:
+async def test_a_power_cut_cannot_undo_a_commit_on_sqlite(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'bridge.db'}"
     database.prepare(url)
+    store = Database(url)
 
-    with migrate.alone(url) as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    async with store.reading() as session:
+        pragmas = [
+            await session.scalar(text(f"PRAGMA {name}"))
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    await store.close()
+
+    assert pragmas == ["wal", 2, 1]
 
 
 def test_a_wheel_holds_all_that_the_program_needs(tmp_path: Path) -> None:

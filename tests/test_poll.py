@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from app.demo import trakt_door
 from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL
 from app.demo.trakt_door import Dropped, Fault, Slow, Status, Truncated
 from app.demo.trakt_history import BadDays
+from app.errors import SourceBusy
 from app.poll import LEASE, is_final, moment
+from app.scheduler import guarded
 from app.sources.trakt_history import read_item
 from app.store import connections, watches
 from app.tables import ConnectionRow
@@ -478,7 +481,8 @@ async def test_the_archive_goes_on_where_it_stopped(world: World) -> None:
     world.trakt.fill(600)
     await world.sign_in()
     await world.connect()
-    world.trakt.then(Status(504), at="/sync/history")
+    # The poll reads it too, and nobody knows which of the two comes first.
+    world.trakt.then(Status(504), Status(504), at="/sync/history")
     await world.work()
     await world.browser.visit("/")
     assert world.browser.document.find("progress") is not None
@@ -541,6 +545,144 @@ async def test_another_trakt_user_begins_anew(tmp_path: Path, clock: Clock) -> N
 
         assert newest.source_name == "bob"
         assert "published" not in await world.states()
+
+
+async def test_check_now_does_not_outweigh_a_wait_that_trakt_asked_for(world: World) -> None:
+    await settled(world)
+    world.trakt.then(Status(429, {"Retry-After": "3600"}))
+    await poll(world)
+    so_far = len(asked(world))
+
+    await world.check_now()
+
+    assert "Trakt asked the bridge to wait" in world.browser.text
+    assert len(asked(world)) == so_far
+
+
+async def test_when_cloudflare_blocks_us_nobody_asks(world: World) -> None:
+    await settled(world)
+    world.trakt.then(trakt_door.CLOUDFLARE_403)
+    await poll(world)
+    so_far = len(asked(world))
+
+    with pytest.raises(SourceBusy):
+        await world.bridge.trakt.stamps("the token of somebody else")
+
+    assert len(asked(world)) == so_far
+
+
+async def test_a_reconnect_during_a_refresh_keeps_the_new_grant(world: World) -> None:
+    await settled(world)
+    world.clock.passes(days=6)
+    slow = Slow()
+    world.trakt.then(slow, at="/oauth/token")
+    poller = world.scheduler.poller
+    refresh = asyncio.create_task(poller.refresher.access_token(ConnectionRow, 1, poller.renewed))
+    await slow.arrived.wait()
+    await world.browser.visit("/settings")
+    await world.browser.press("Disconnect")
+    await world.browser.visit("/")
+    await world.browser.press("Connect Trakt again")
+    await world.browser.press("Approve")
+    granted = (await world.connection()).sealed_tokens
+
+    slow.release.set()
+    await asyncio.wait([refresh])
+
+    assert (await world.connection()).sealed_tokens == granted
+    assert (await world.connection()).locked is None
+    refresh.exception()
+
+
+async def test_a_bug_in_a_turn_is_told_and_tried_again(world: World) -> None:
+    await settled(world)
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    world.clock.passes(minutes=34)
+    now = world.clock()
+    async with world.bridge.database.writing() as session:
+        (turn,) = await connections.claim_polls(session, now, now + LEASE, 1)
+    await guarded(broken(), partial(world.scheduler.poller.note_trouble, turn))
+
+    row = await world.connection()
+    assert "bridge itself is at fault" in (row.trouble or "")
+    assert row.polling_until is None
+    assert row.locked is None
+
+
+async def test_starting_afresh_before_anything_was_read_leaves_no_hole(world: World) -> None:
+    await world.sign_in()
+    await world.connect()
+    await world.browser.visit("/settings")
+    await world.browser.press("Disconnect")
+    start = world.clock()
+    world.clock.passes(days=60)
+    world.trakt.watch(DUNE, at=start + timedelta(days=20))
+
+    await world.browser.visit("/")
+    await world.browser.press("Connect Trakt again", afresh="yes")
+    await world.browser.press("Approve")
+    await world.work()
+
+    assert await world.states() == {"archived": 1}
+
+
+async def test_stopping_waits_for_what_is_in_flight(world: World) -> None:
+    await settled(world)
+    slow = Slow()
+    world.trakt.then(slow)
+    world.clock.passes(minutes=34)
+    clockwork = asyncio.create_task(world.scheduler.run())
+    await slow.arrived.wait()
+
+    world.scheduler.stop()
+    await clockwork
+    slow.release.set()
+    await world.scheduler.finish()
+
+    assert (await world.connection()).polling_until is None
+    assert (await world.connection()).trouble is None
+
+
+async def test_numbers_that_json_does_not_have_hurt_nobody(world: World) -> None:
+    await settled(world)
+    page = b'[{"id": 7, "type": "movie", "watched_at": NaN, "x": Infinity}]'
+    world.trakt.then(Status(200, {"Content-Type": "application/json"}, page), at="/sync/history")
+    await change(world, looked_at=None)
+    await poll(world)
+    world.trakt.watch(DUNE)
+
+    await poll(world)
+
+    assert (await world.states())["published"] == 1
+    assert (await world.connection()).trouble is None
+
+
+@pytest.mark.parametrize("year", ["0001", "9999"])
+async def test_a_date_beyond_all_calendars_is_kept_and_stops_nobody(
+    world: World, year: str
+) -> None:
+    await world.ready()
+    item = {
+        "id": 99,
+        "type": "movie",
+        "watched_at": f"{year}-01-01T00:00:00.000Z",
+        "movie": {"title": "Dune\ud800", "ids": {"trakt": 1}},
+    }
+    world.trakt.then(
+        Status(200, {"Content-Type": "application/json"}, json.dumps([item]).encode()),
+        at="/sync/history",
+    )
+    await change(world, looked_at=None)
+    await poll(world)
+    world.trakt.watch(DUNE)
+    await poll(world)
+
+    assert await world.states() == {"unreadable": 1, "published": 1}
+    for path in ("/", "/watches", "/watches/1", "/watches/2"):
+        assert (await world.browser.visit(path)).status_code == 200
 
 
 async def test_disconnecting_revokes_the_token(world: World) -> None:

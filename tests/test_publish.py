@@ -2,17 +2,18 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from app.demo.catalogue import DUNE, LIES, SECRETS
+from app.demo.catalogue import DUNE, LIES, SECRETS, Work
 from app.demo.site import Answer, Dropped, Habits, Held
 from app.demo.site_habits import OneOff
 from app.outbox import LEASE, SEND_DEADLINE
-from app.publish import SHOWN, telling
-from app.store import watches
+from app.publish import SHOWN, Sending, redacted, telling
+from app.store import posts, watches
 from app.store.posts import Due
 from app.tables import AccountRow, PostRow, SiteRow, WatchRow
 from app.vault import Vault
@@ -25,6 +26,27 @@ async def watched(world: World, **later: float) -> None:
     world.clock.passes(**(later or {"minutes": 5}))
     world.trakt.watch(DUNE)
     await world.check_now()
+
+
+async def noticed(world: World, *works: Work) -> None:
+    """Watch something and let the bridge notice, but not yet send it."""
+    world.clock.passes(minutes=5)
+    for work in works:
+        world.trakt.watch(work)
+    await world.browser.visit("/")
+    await world.browser.press("Check now")
+    await world.scheduler.start_due()
+    await asyncio.wait(world.scheduler.polls)
+
+
+async def being_sent(world: World, *works: Work) -> Held:
+    """Watch something and let the site hold its answer to the first post."""
+    held = Held(asyncio.Event())
+    world.site.then(held)
+    await noticed(world, *works)
+    await world.scheduler.start_due()
+    await held.reached.wait()
+    return held
 
 
 async def state(world: World) -> str:
@@ -272,17 +294,7 @@ async def test_one_bad_item_does_not_block_the_rest(world: World) -> None:
 
 async def test_one_site_is_sent_to_one_post_at_a_time(world: World) -> None:
     await world.ready()
-    held = Held(asyncio.Event())
-    world.site.then(held)
-    world.clock.passes(minutes=5)
-    world.trakt.watch(DUNE)
-    world.trakt.watch(LIES)
-    await world.browser.visit("/")
-    await world.browser.press("Check now")
-    await world.scheduler.start_due()
-    await asyncio.wait(world.scheduler.polls)
-    await world.scheduler.start_due()
-    await held.reached.wait()
+    held = await being_sent(world, DUNE, LIES)
 
     assert await world.scheduler.publisher.claim() is None
     held.until.set()
@@ -292,16 +304,7 @@ async def test_one_site_is_sent_to_one_post_at_a_time(world: World) -> None:
 
 async def test_pages_answer_while_a_site_is_slow(world: World) -> None:
     await world.ready()
-    held = Held(asyncio.Event())
-    world.site.then(held)
-    world.clock.passes(minutes=5)
-    world.trakt.watch(DUNE)
-    await world.browser.visit("/")
-    await world.browser.press("Check now")
-    await world.scheduler.start_due()
-    await asyncio.wait(world.scheduler.polls)
-    await world.scheduler.start_due()
-    await held.reached.wait()
+    held = await being_sent(world, DUNE)
 
     for path in ("/", "/watches", "/settings", "/watches/1"):
         assert (await world.browser.visit(path)).status_code == 200
@@ -313,12 +316,7 @@ async def test_pages_answer_while_a_site_is_slow(world: World) -> None:
 
 async def test_a_worker_that_died_while_sending_leaves_the_post_unsure(world: World) -> None:
     await world.ready()
-    world.clock.passes(minutes=5)
-    world.trakt.watch(DUNE)
-    await world.browser.visit("/")
-    await world.browser.press("Check now")
-    await world.scheduler.start_due()
-    await asyncio.wait(world.scheduler.polls)
+    await noticed(world, DUNE)
     died = await world.scheduler.publisher.claim()
     assert died is not None
 
@@ -329,9 +327,95 @@ async def test_a_worker_that_died_while_sending_leaves_the_post_unsure(world: Wo
     await world.scheduler.publisher.claim()
 
     assert await state(world) == "unsure"
-    # The dead worker comes back to life with its answer: too late to change anything.
-    await world.scheduler.publisher.deliver(died)
+
+
+async def test_an_answer_that_comes_after_the_lease_is_believed_all_the_same(
+    world: World,
+) -> None:
+    late = await given_up(world)
+
+    await world.scheduler.publisher.deliver(late)
+
+    assert await state(world) == "published"
+
+
+async def test_an_answer_to_an_earlier_attempt_changes_nothing(world: World) -> None:
+    late = await given_up(world)
+    await world.browser.visit("/watches/1")
+    await world.browser.press("again")
+    world.site.then(Answer(400))
+    await world.work()
+    assert await state(world) == "refused"
+
+    await world.scheduler.publisher.deliver(late)
+
+    assert await state(world) == "refused"
+
+
+async def given_up(world: World) -> Sending:
+    """An attempt that took so long that its post counts as unsure."""
+    await world.ready()
+    await noticed(world, DUNE)
+    attempt = await world.scheduler.publisher.claim()
+    assert attempt is not None
+    world.clock.passes(seconds=LEASE.total_seconds())
+    await world.scheduler.publisher.claim()
     assert await state(world) == "unsure"
+    return attempt
+
+
+async def test_a_refusal_of_an_old_token_does_not_lock_a_new_one(world: World) -> None:
+    await world.ready()
+    held = await being_sent(world, DUNE)
+    sent = world.scheduler.publisher
+
+    await world.sign_in_again()
+    changes = {"locked": "the old key was refused"}
+    async with world.bridge.database.writing() as session:
+        await posts.note_site(session, 1, changes, "the old token", world.bridge.vault)
+
+    assert (await site(world)).locked is None
+    held.until.set()
+    await world.work()
+    assert sent is world.scheduler.publisher
+    assert await state(world) == "published"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(201, {"Location": "/x", "Content-Type": "text/html; charset=undefined"}, "x"),
+        Answer(201, {"Location": "/x", "Date": "Fri, 31 Dec 9999 23:59:59 -0100"}),
+        Answer(201, {"Location": "/x", "Content-Type": "text/html; charset=utf-16"}, "\0x"),
+    ],
+    ids=["charset", "date", "zero"],
+)
+async def test_a_strange_answer_never_hides_that_the_post_is_out(
+    world: World, answer: Answer
+) -> None:
+    await world.ready()
+    world.site.then(replace(answer, creates=True))
+
+    await watched(world)
+
+    assert await state(world) == "published"
+
+
+@pytest.mark.parametrize("body", ['{"error": "\\ud800"}', '{"error": "a\\u0000b"}'])
+async def test_a_strange_error_is_shown_without_harm(world: World, body: str) -> None:
+    await world.ready()
+    world.site.then(Answer(400, {"Content-Type": "application/json"}, body))
+
+    await watched(world)
+
+    assert await state(world) == "refused"
+    assert (await world.browser.visit("/watches/1")).status_code == 200
+
+
+async def test_a_token_is_taken_out_however_it_is_written() -> None:
+    shown = redacted("a/b a%2Fb a\\/b", ["a/b"])
+
+    assert shown == "[our key] [our key] [our key]"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Reading and writing the simulated Trakt, as facts/trakt.md §5 to §8 and the contract have it."""
 
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import httpx2
@@ -13,24 +12,9 @@ from app.demo.trakt_door import (
     Status,
 )
 from app.demo.trakt_history import BadDays
+from tests.conftest import NOON
 from tests.trakt_contract import errors
-from tests.trakt_world import NOON, Clock, a_trakt, an_api_client
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def trakt(clock: Clock) -> SimulatedTrakt:
-    return a_trakt(clock)
-
-
-@pytest.fixture
-async def api(trakt: SimulatedTrakt) -> AsyncIterator[httpx2.AsyncClient]:
-    async with an_api_client(trakt) as client:
-        yield client
+from tests.world import Clock
 
 
 async def titles(api: httpx2.AsyncClient, **params: str | int) -> list[str]:

@@ -28,37 +28,9 @@ from app.demo.trakt_door import (
     Status,
     Truncated,
 )
-from tests.trakt_world import (
-    NOON,
-    Clock,
-    a_trakt,
-    an_api_client,
-    an_auth_client,
-    authorization,
-    renewal,
-)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def trakt(clock: Clock) -> SimulatedTrakt:
-    return a_trakt(clock)
-
-
-@pytest.fixture
-async def api(trakt: SimulatedTrakt) -> AsyncIterator[httpx2.AsyncClient]:
-    async with an_api_client(trakt) as client:
-        yield client
-
-
-@pytest.fixture
-async def auth(trakt: SimulatedTrakt) -> AsyncIterator[httpx2.AsyncClient]:
-    async with an_auth_client(trakt) as client:
-        yield client
+from tests.conftest import NOON
+from tests.trakt_world import a_trakt, an_api_client, authorization, renewal
+from tests.world import Clock
 
 
 async def titles(api: httpx2.AsyncClient, **params: str | int) -> list[str]:

@@ -1,6 +1,5 @@
 """The simulated auth.trakt.tv: tokens, consent and the pages for a person (facts/trakt.md §3)."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,38 +10,8 @@ from bs4 import BeautifulSoup
 from app.demo.catalogue import DUNE, LIES
 from app.demo.trakt import SimulatedTrakt
 from tests.trakt_contract import errors
-from tests.trakt_world import (
-    RETURN,
-    VERIFIER,
-    Clock,
-    a_trakt,
-    an_api_client,
-    an_auth_client,
-    authorization,
-    renewal,
-)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def trakt(clock: Clock) -> SimulatedTrakt:
-    return a_trakt(clock)
-
-
-@pytest.fixture
-async def api(trakt: SimulatedTrakt) -> AsyncIterator[httpx2.AsyncClient]:
-    async with an_api_client(trakt) as client:
-        yield client
-
-
-@pytest.fixture
-async def auth(trakt: SimulatedTrakt) -> AsyncIterator[httpx2.AsyncClient]:
-    async with an_auth_client(trakt) as client:
-        yield client
+from tests.trakt_world import RETURN, VERIFIER, authorization, renewal
+from tests.world import Clock
 
 
 async def decided(auth: httpx2.AsyncClient, decision: str = "approve", **changes: str) -> str:

@@ -1,22 +1,13 @@
-"""A simulated Trakt, a clock that stands still, and clients for both of its hosts."""
-
-from datetime import UTC, datetime
+"""A simulated Trakt, and clients for both of its hosts."""
 
 import httpx2
 
 from app.demo.trakt import SimulatedTrakt
 from app.demo.trakt_oauth import challenge
+from tests.world import Clock
 
-NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 RETURN = "https://bridge.test/trakt/callback"
 VERIFIER = "v" * 64
-
-
-class Clock:
-    moment = NOON
-
-    def __call__(self) -> datetime:
-        return self.moment
 
 
 def a_trakt(clock: Clock, gets_per_5_min: int = 500) -> SimulatedTrakt:

@@ -169,7 +169,7 @@ def server_error(code: object, description: object, otherwise: str) -> SignInErr
     """Return the error that the server reported, its code passed on if it is one."""
     known = isinstance(code, str) and ERROR_CODE.fullmatch(code)
     text = UNPRINTABLE.sub(" ", description)[:300] if isinstance(description, str) else ""
-    return SignInError(str(code) if known else otherwise, text)
+    return SignInError(str(code) if known else otherwise, text, theirs=bool(known))
 
 
 async def redeem(  # noqa: PLR0913 - these are the parameters of IndieAuth 5.3.1

@@ -128,7 +128,7 @@ def said_error(response: httpx2.Response) -> tuple[int, str] | None:
     status = data.get("status") if response.is_success else response.status_code
     if not isinstance(status, int) or not 300 <= status < 600:
         status = STATUS_OF.get(word, 400)
-    return status, word[:60]
+    return status, "".join(c for c in word[:60] if c.isascii() and c.isprintable())
 
 
 def parsed(response: httpx2.Response) -> Any:  # noqa: ANN401 - any JSON

@@ -1,9 +1,9 @@
 """How many questions we may still ask Trakt: per person, and for this process's address."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 
 PERIOD = 300.0  # seconds; Trakt counts in windows of five minutes
 PER_PERSON = 500
@@ -13,14 +13,24 @@ class Budget:
     """A sliding window of five minutes over the GET requests of this process.
 
     The limit counts per person, and Trakt's edge counts per address whatever the token; so the
-    process as a whole keeps to ``limit`` and each person to 500.
+    process as a whole keeps to ``limit`` and each person to 500. ``clock`` counts seconds.
     """
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self.limit = limit
         self.clock = clock
         self.spent: deque[float] = deque()
         self.by_person: dict[str, deque[float]] = {}
+        self.closed_until = 0.0
+
+    def close(self, wait: timedelta) -> None:
+        """Let nobody ask for so long: Trakt blocks this address or this app."""
+        self.closed_until = self.clock() + wait.total_seconds()
+
+    def closed_for(self) -> timedelta | None:
+        """Return how long nobody may ask, None when everybody may."""
+        left = self.closed_until - self.clock()
+        return timedelta(seconds=left) if left > 0 else None
 
     async def take(self, person: str, *, patient: bool) -> None:
         """Wait until one more request is within the budget, and count it.
@@ -48,7 +58,8 @@ class Budget:
         """Return the seconds until ``spent`` holds fewer than ``limit`` requests."""
         if len(spent) < limit:
             return 0.0
-        return spent[len(spent) - limit] + PERIOD - self.clock()
+        # A clock that was set back must not make anyone wait longer than a period.
+        return min(spent[len(spent) - limit] + PERIOD - self.clock(), PERIOD)
 
     def forget(self) -> None:
         """Drop what lies more than a period back."""

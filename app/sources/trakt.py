@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
+import structlog
 
 from app.errors import (
     FetchError,
@@ -24,9 +25,13 @@ from app.sources.budget import Budget
 from app.sources.trakt_history import SOURCE, read_item, words
 from app.watch import Person, Stamps, Unreadable, Watch
 
+log = structlog.get_logger()
+
 PAGE = 250
-LARGEST_ANSWER = 64 * MIB
+LARGEST_ANSWER = 4 * MIB
 DEADLINE = timedelta(seconds=60)
+# Somebody may mend the app at any time; each connection waits longer by itself.
+CLOSED = timedelta(minutes=5)
 # Cloudflare blocks for long, and asking again makes it longer.
 BLOCKED = timedelta(hours=1)
 NEEDS_VIP = (
@@ -52,12 +57,16 @@ class Page:
     number: int
     of: int
     total: int | None
+    limit: int
     now: datetime | None
 
     @property
     def is_last(self) -> bool:
-        """Whether no page follows. Counts lag and pages run short: both signs must say so."""
-        return self.number >= self.of and len(self.read) < PAGE
+        """Whether no page follows. Counts lag and pages run short: both signs must say so.
+
+        What counts as full is what Trakt says: it clamps the limit we ask for.
+        """
+        return self.number >= self.of and len(self.read) < self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,8 @@ class Trakt:
     """One Trakt app and the client to reach Trakt with."""
 
     http: httpx2.AsyncClient
+    # For OAuth calls, which cannot be repeated: each on a fresh connection.
+    auth: httpx2.AsyncClient
     budget: Budget
     api_url: str
     auth_url: str
@@ -125,20 +136,21 @@ class Trakt:
     async def token(self, grant: Mapping[str, str], now: datetime) -> Pair:
         """Ask the token endpoint with a JSON body."""
         url = f"{self.auth_url}/oauth/token"
-        response = await token_request(self.http, url, self.registration, grant)
+        response = await token_request(self.auth, url, self.registration, grant)
         return read_token(response, now)
 
     async def revoke(self, access_token: str) -> None:
         """Tell Trakt to forget a token; failing to do so must not keep anyone here."""
         try:
             url = f"{self.auth_url}/oauth/revoke"
-            await revoke_request(self.http, url, self.registration, access_token)
+            await revoke_request(self.auth, url, self.registration, access_token)
         except FetchError:
             return
 
     async def person(self, access_token: str) -> Person:
         """Return who a token belongs to. Raises `SourceError`."""
         response, data = await self.get("/users/settings", access_token)
+        data = data if isinstance(data, dict) else {}
         user, account = data.get("user"), data.get("account")
         if not isinstance(user, dict) or not isinstance(user.get("ids"), dict):
             raise SourceGarbled("Trakt did not say whose account this is")
@@ -188,6 +200,7 @@ class Trakt:
             number=page,
             of=counted(response, "X-Pagination-Page-Count") or 0,
             total=counted(response, "X-Pagination-Item-Count"),
+            limit=counted(response, "X-Pagination-Limit") or PAGE,
             now=date_of(response),
         )
 
@@ -200,6 +213,8 @@ class Trakt:
         patient: bool = False,
     ) -> tuple[httpx2.Response, Any]:
         """Return Trakt's answer and its JSON. Raises a leaf of `SourceError`."""
+        if wait := self.budget.closed_for():
+            raise SourceBusy("Trakt asked this bridge to wait", wait)
         await self.budget.take(access_token, patient=patient)
         headers = {
             "Content-Type": "application/json",
@@ -217,11 +232,13 @@ class Trakt:
         except FetchError as error:
             raise SourceBusy(str(error)) from error
         if trouble := reaction(response):
+            if wait := pause_for_all(response, trouble):
+                self.budget.close(wait)
+            log.info(
+                "trakt said no", path=path, status=response.status_code, text=response.text[:200]
+            )
             raise trouble
-        try:
-            return response, json.loads(response.content)
-        except ValueError as error:
-            raise SourceGarbled("Trakt's answer is not JSON") from error
+        return response, parsed(response)
 
 
 def reaction(response: httpx2.Response) -> SourceError | None:
@@ -237,6 +254,29 @@ def reaction(response: httpx2.Response) -> SourceError | None:
         leaf, meaning = REACTIONS[status]
         return leaf(meaning)
     return SourceGarbled(f"Trakt answered {status}, which we did not expect")
+
+
+def pause_for_all(response: httpx2.Response, trouble: SourceError) -> timedelta | None:
+    """Return how long nobody here should ask, after an answer that was not about one person.
+
+    Cloudflare blocks addresses, and a refused app is refused whoever asks.
+    """
+    if isinstance(trouble, SourceClosed):
+        return CLOSED
+    if is_edge(response) and isinstance(trouble, SourceBusy):
+        return trouble.retry_after
+    return None
+
+
+def parsed(response: httpx2.Response) -> Any:  # noqa: ANN401 - any JSON
+    """Return the JSON of an answer; numbers that JSON does not have become null.
+
+    Raises `SourceGarbled`.
+    """
+    try:
+        return json.loads(response.content, parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise SourceGarbled("Trakt's answer is not JSON") from error
 
 
 def is_edge(response: httpx2.Response) -> bool:
@@ -256,8 +296,8 @@ def at_the_edge(response: httpx2.Response) -> SourceError:
 def read_token(response: httpx2.Response, now: datetime) -> Pair:
     """Read an answer of the token endpoint. Raises a leaf of `SourceError`."""
     try:
-        data = json.loads(response.content)
-    except ValueError:
+        data = parsed(response)
+    except SourceGarbled:
         data = None
     data = data if isinstance(data, dict) else {}
     error = data.get("error")

@@ -11,6 +11,8 @@ from app.watch import Episode, Ids, Movie, Show, Unreadable, Watch, Work
 SOURCE = "trakt"
 # What Trakt answers for a viewing whose date was given as "unknown".
 UNKNOWN_DATE = datetime(1970, 1, 1, tzinfo=UTC)
+# Nobody watched a film before, and beyond them some time zones leave the calendar.
+EARLIEST, LATEST = datetime(1880, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 # Beyond these a number is nonsense, and no database column would hold it.
 LARGEST_ID = 2**63 - 1
 LARGEST_NUMBER = 100_000
@@ -66,7 +68,11 @@ def moment(value: object) -> datetime | None:
         when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"watched_at is not a time: {shortened(value)}") from None
-    return None if when == UNKNOWN_DATE else when
+    if when == UNKNOWN_DATE:
+        return None
+    if not EARLIEST <= when <= LATEST:
+        raise ValueError(f"watched_at is not a time of films: {shortened(value)}")
+    return when
 
 
 def read_work(item: Mapping[str, Any]) -> Work:

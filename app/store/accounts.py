@@ -31,22 +31,29 @@ class Site:
     pair: Pair
 
 
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A token that is no longer wanted, and where to say so."""
+
+    pair: Pair
+    token_endpoint: str
+    revocation_endpoint: str | None
+
+
 async def sign_in(
     session: AsyncSession, site: Site, vault: Vault, now: datetime
-) -> tuple[int, Pair | None]:
+) -> tuple[int, Replaced | None]:
     """Store a confirmed site; return its account's id and the token that it replaces.
 
     Posts that waited for the person are released.
     """
-    account = await session.scalar(select(AccountRow).where(col(AccountRow.me) == site.me))
-    if account is None:
-        account = AccountRow(me=site.me, created_at=now)
-        session.add(account)
+    account = await account_of(session, site.me, now)
     account.name, account.photo = site.name or account.name, site.photo or account.photo
     await session.flush()
     key = account.id or 0
     row = await session.get(SiteRow, key, with_for_update=True)
-    replaced = grants.pair_of(row, vault) if row else None
+    old = grants.pair_of(row, vault) if row else None
+    replaced = Replaced(old, row.token_endpoint, row.revocation_endpoint) if old and row else None
     if row is None:
         row = SiteRow(account_id=key, micropub="", authorization_endpoint="", token_endpoint="")
         session.add(row)
@@ -62,6 +69,21 @@ async def sign_in(
         .values(due_at=now, trouble=None, rediscovered=False)
     )
     return key, replaced
+
+
+async def account_of(session: AsyncSession, me: str, now: datetime) -> AccountRow:
+    """Return the account of ``me``, a new one if it is the first time."""
+    known = select(AccountRow).where(col(AccountRow.me) == me)
+    if found := await session.scalar(known):
+        return found
+    try:
+        async with session.begin_nested():
+            made = AccountRow(me=me, created_at=now)
+            session.add(made)
+    except IntegrityError:
+        # They signed in twice at once; the other one was first.
+        return (await session.scalars(known)).one()
+    return made
 
 
 async def account(session: AsyncSession, key: int) -> tuple[AccountRow, SiteRow] | None:
@@ -130,13 +152,22 @@ async def claim(session: AsyncSession) -> ClaimRow | None:
     return await session.get(ClaimRow, 1)
 
 
-async def set_claim_code(session: AsyncSession, code_digest: str | None) -> None:
-    """Let an unclaimed instance be claimed with this code; None: without one."""
+async def set_claim_code(session: AsyncSession, code_digest: str | None) -> bool:
+    """Let an unclaimed instance be claimed with this code; None: without one.
+
+    Return False when another process has just done so with a code of its own.
+    """
     found = await session.get(ClaimRow, 1)
     if found is None:
-        session.add(ClaimRow(code_digest=code_digest))
+        try:
+            async with session.begin_nested():
+                session.add(ClaimRow(code_digest=code_digest))
+        except IntegrityError:
+            # Another process started at the same moment; the code it printed is as good.
+            return False
     elif found.me is None:
         found.code_digest = code_digest
+    return True
 
 
 async def take(session: AsyncSession, me: str, code_digest: str | None) -> bool:

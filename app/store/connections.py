@@ -1,9 +1,10 @@
 """Connections: whose turn it is to be polled, and how far each has been read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -58,9 +59,13 @@ async def connect(
     The same user resumes: archive, cursor and start rule stay, unless the start is ``afresh``.
     Another user of the same account is disconnected.
     """
-    replaced = []
-    found = None
-    for row in await of_account(session, account_id):
+    # Locked: two connects at once follow each other.
+    account = await session.get(AccountRow, account_id, with_for_update=True)
+    replaced, found = [], None
+    rows = await of_account(session, account_id)
+    if account is not None and not rows:
+        account.timezone = person.timezone
+    for row in rows:
         if old := grants.pair_of(row, vault):
             replaced.append(old)
         if row.source_user == person.key:
@@ -74,23 +79,20 @@ async def connect(
             source_user=person.key,
             source_name=person.name,
             start_at=start.at,
+            cursor=start.at,
             archive_page=1,
             archive_end_at=start.at + MARGIN,
             archive_due_at=start.now,
         )
         session.add(found)
-        await session.execute(
-            update(AccountRow)
-            .where(col(AccountRow.id) == account_id)
-            .values(timezone=person.timezone)
-        )
     elif start.afresh:
         found.start_at = start.at
     found.source_name = person.name
     found.next_poll_at = start.now
     if found.archive_page is not None:
         found.archive_due_at = start.now
-    found.failures, found.polling_until = 0, None
+    found.failures, found.archive_failures = 0, 0
+    found.polling_until = found.resume_at = None
     grants.put(found, pair, vault)
     return replaced
 
@@ -123,47 +125,58 @@ async def of_account(session: AsyncSession, account_id: int) -> list[ConnectionR
     return list(rows)
 
 
-async def poll_now(session: AsyncSession, account_id: int, now: datetime) -> bool:
-    """Make an account's connection due; return whether there was one to ask."""
-    changed = await session.execute(
-        update(ConnectionRow)
+async def poll_now(session: AsyncSession, account_id: int, now: datetime) -> datetime | None:
+    """Make an account's connection due; return from when on it may be asked, None if never.
+
+    A person's wish does not outweigh a wait that the source asked for.
+    """
+    row = await session.scalar(
+        select(ConnectionRow)
         .where(
             col(ConnectionRow.account_id) == account_id,
             col(ConnectionRow.sealed_tokens).is_not(None),
             col(ConnectionRow.locked).is_(None),
         )
-        .values(next_poll_at=now)
-        .returning(col(ConnectionRow.id))
+        .with_for_update()
     )
-    return changed.first() is not None
+    if row is None:
+        return None
+    row.next_poll_at = max(now, row.resume_at or now)
+    return row.next_poll_at
 
 
 async def claim_polls(
     session: AsyncSession, now: datetime, until: datetime, most: int
 ) -> list[Turn]:
     """Take up to ``most`` connections whose poll is due, the longest overdue first."""
-    due = (
-        select(col(ConnectionRow.id))
-        .where(
-            col(ConnectionRow.next_poll_at) <= now,
-            col(ConnectionRow.locked).is_(None),
-            col(ConnectionRow.polling_until).is_(None) | (col(ConnectionRow.polling_until) <= now),
-        )
-        .order_by(col(ConnectionRow.next_poll_at))
-        .limit(most)
-        # Postgres: step over the rows other workers hold. SQLite has a single writer, and
-        # SQLAlchemy leaves this clause out there.
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
+    due = select(ConnectionRow).where(
+        col(ConnectionRow.next_poll_at) <= now,
+        col(ConnectionRow.polling_until).is_(None) | (col(ConnectionRow.polling_until) <= now),
     )
-    rows = await session.scalars(
-        update(ConnectionRow)
-        .where(col(ConnectionRow.id).in_(due))
-        .values(polling_until=until)
-        .returning(ConnectionRow),
-        execution_options={"populate_existing": True},
-    )
+    rows = await claimable(session, due.order_by(col(ConnectionRow.next_poll_at)).limit(most))
+    for row in rows:
+        row.polling_until = until
+    await session.flush()
     return [Turn(row, until) for row in rows]
+
+
+async def claimable(session: AsyncSession, due: Select[ConnectionRow]) -> Sequence[ConnectionRow]:
+    """Return the rows of ``due`` that no person is waited for, locked."""
+    # Postgres: step over the rows other workers hold. SQLite has a single writer, and
+    # SQLAlchemy leaves this clause out there.
+    open_ones = due.where(col(ConnectionRow.locked).is_(None)).with_for_update(skip_locked=True)
+    return (await session.scalars(open_ones)).all()
+
+
+async def is_work(session: AsyncSession, now: datetime) -> bool:
+    """Tell, without a lock, whether a connection may want anything now."""
+    for column in (col(ConnectionRow.next_poll_at), col(ConnectionRow.archive_due_at)):
+        found = select(col(ConnectionRow.id)).where(
+            column <= now, col(ConnectionRow.locked).is_(None)
+        )
+        if await session.scalar(found.limit(1)) is not None:
+            return True
+    return False
 
 
 async def hold(session: AsyncSession, turn: Turn) -> ConnectionRow | None:
@@ -183,7 +196,7 @@ async def hold(session: AsyncSession, turn: Turn) -> ConnectionRow | None:
 def polled(row: ConnectionRow, turn: Turn, now: datetime, next_poll_at: datetime) -> None:
     """Note a poll that went well and give the turn back."""
     row.polled_at = now
-    row.polling_until = row.trouble = None
+    row.polling_until = row.trouble = row.resume_at = None
     row.failures = 0
     # Someone asked to check now while we were checking: their wish stands.
     if row.next_poll_at == turn.connection.next_poll_at:
@@ -201,21 +214,11 @@ async def claim_archives(
     session: AsyncSession, now: datetime, until: datetime, most: int
 ) -> list[Turn]:
     """Take up to ``most`` connections whose archive has a page to be read."""
-    due = (
-        select(col(ConnectionRow.id))
-        .where(col(ConnectionRow.archive_due_at) <= now, col(ConnectionRow.locked).is_(None))
-        .order_by(col(ConnectionRow.archive_due_at))
-        .limit(most)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-    rows = await session.scalars(
-        update(ConnectionRow)
-        .where(col(ConnectionRow.id).in_(due))
-        .values(archive_due_at=until)
-        .returning(ConnectionRow),
-        execution_options={"populate_existing": True},
-    )
+    due = select(ConnectionRow).where(col(ConnectionRow.archive_due_at) <= now)
+    rows = await claimable(session, due.order_by(col(ConnectionRow.archive_due_at)).limit(most))
+    for row in rows:
+        row.archive_due_at = until
+    await session.flush()
     return [Turn(row, until) for row in rows]
 
 

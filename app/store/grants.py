@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Update, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.grants import Pair
 from app.tables import ConnectionRow, Granted, SiteRow
@@ -44,28 +45,37 @@ async def read(
 
 async def claim(session: AsyncSession, row: Row, key: int, until: datetime) -> None:
     """Note that a refresh is under way, before its request leaves."""
-    await session.execute(of(row, key).values(refreshing_until=until))
+    found = await session.get(row, key)
+    if found is not None:
+        found.refreshing_until = until
 
 
-async def release(session: AsyncSession, row: Row, key: int) -> None:
+async def release(session: AsyncSession, row: Row, key: int, until: datetime) -> None:
     """Note that the refresh token was not used after all."""
-    await session.execute(of(row, key).values(refreshing_until=None))
+    await session.execute(of(row, key, until).values(refreshing_until=None))
 
 
-async def save(session: AsyncSession, row: Row, key: int, pair: Pair, vault: Vault) -> None:
-    """Store a new pair in place of the old one."""
-    found = await session.get(row, key, with_for_update=True)
-    # Disconnected meanwhile: nobody wants these tokens any more.
-    if found is not None and found.sealed_tokens is not None:
-        put(found, pair, vault)
+async def save(
+    session: AsyncSession, row: Row, key: int, until: datetime, pair: Pair, vault: Vault
+) -> bool:
+    """Store a new pair in place of the old one; return False when nobody wants it any more.
+
+    Whoever disconnected or signed in anew meanwhile has cleared the lease.
+    """
+    found = await session.get(row, key, with_for_update=True, populate_existing=True)
+    if found is None or found.refreshing_until != until:
+        return False
+    put(found, pair, vault)
+    return True
 
 
-async def lose(session: AsyncSession, row: Row, key: int, reason: str) -> None:
+async def lose(session: AsyncSession, row: Row, key: int, until: datetime, reason: str) -> None:
     """Note that only the person can grant a new token."""
-    await session.execute(of(row, key).values(refreshing_until=None, locked=reason))
+    await session.execute(of(row, key, until).values(refreshing_until=None, locked=reason))
 
 
-def of(row: Row, key: int) -> Update:
-    """Return an update of one row by its primary key."""
-    column = SiteRow.account_id if row is SiteRow else ConnectionRow.id
-    return update(row).where(column == key)  # type: ignore[arg-type] # a column, at run time
+def of(row: Row, key: int, until: datetime | None) -> Update:
+    """Return an update of one row, as long as its refresh is leased ``until`` then."""
+    column = col(SiteRow.account_id) if row is SiteRow else col(ConnectionRow.id)
+    leased = col(row.refreshing_until)
+    return update(row).where(column == key, leased.is_(None) if until is None else leased == until)

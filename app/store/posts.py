@@ -1,16 +1,19 @@
 """Posts: whose turn it is to be sent, and what became of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from app.outbox import Post, State, abandoned, begun, released
+from app.store import grants
 from app.tables import AccountRow, EventRow, PostRow, SiteRow, WatchRow
+from app.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +45,56 @@ FIELDS = [field.name for field in fields(Post)]
 async def due(session: AsyncSession, now: datetime) -> Due | None:
     """Return the post to send next: the oldest watch of a site that nothing is being sent to.
 
-    The site's row is locked, so that two workers never send to one site at once.
+    The site's row is locked first and the post looked up again after that: on PostgreSQL the
+    first statement may have seen the rows as they were before another worker's commit.
     """
-    other = aliased(PostRow)
+    account_id = await session.scalar(
+        select(col(SiteRow.account_id))
+        .join(PostRow, col(PostRow.account_id) == col(SiteRow.account_id))
+        .where(*sendable(now))
+        .order_by(col(PostRow.watched_at).nulls_first(), col(PostRow.id))
+        .limit(1)
+        .with_for_update(of=SiteRow, skip_locked=True)
+    )
     found = await session.execute(
         select(PostRow, WatchRow, SiteRow, AccountRow)
         .join(WatchRow, col(WatchRow.post_id) == col(PostRow.id))
         .join(SiteRow, col(SiteRow.account_id) == col(PostRow.account_id))
         .join(AccountRow, col(AccountRow.id) == col(PostRow.account_id))
-        .where(
-            col(PostRow.state) == State.QUEUED,
-            col(PostRow.due_at) <= now,
-            col(SiteRow.locked).is_(None),
-            col(SiteRow.resume_at).is_(None) | (col(SiteRow.resume_at) <= now),
-            ~exists().where(
-                col(other.account_id) == col(PostRow.account_id), col(other.state) == State.SENDING
-            ),
-        )
+        .where(col(PostRow.account_id) == account_id, *sendable(now))
         .order_by(col(PostRow.watched_at).nulls_first(), col(PostRow.id))
         .limit(1)
-        .with_for_update(of=SiteRow, skip_locked=True)
+        .with_for_update(of=PostRow)
+        .execution_options(populate_existing=True)
     )
     row = found.one_or_none()
     return Due(row[0], row[1], row[2], row[3]) if row else None
 
 
-async def begin(
-    session: AsyncSession, row: PostRow, now: datetime, body: str | None, slug: str
-) -> Post:
+def sendable(now: datetime) -> list[ColumnElement[bool]]:
+    """Return what makes a post of a site ready to be sent."""
+    other = aliased(PostRow)
+    return [
+        col(PostRow.state) == State.QUEUED,
+        col(PostRow.due_at) <= now,
+        col(SiteRow.locked).is_(None),
+        col(SiteRow.resume_at).is_(None) | (col(SiteRow.resume_at) <= now),
+        ~exists().where(
+            col(other.account_id) == col(SiteRow.account_id), col(other.state) == State.SENDING
+        ),
+    ]
+
+
+async def is_work(session: AsyncSession, now: datetime) -> bool:
+    """Tell, without a lock, whether a post wants anything now."""
+    states = [State.HELD, State.SENDING, State.QUEUED]
+    found = select(col(PostRow.id)).where(
+        col(PostRow.state).in_(states), col(PostRow.due_at) <= now
+    )
+    return await session.scalar(found.limit(1)) is not None
+
+
+async def begin(session: AsyncSession, row: PostRow, now: datetime, body: str, slug: str) -> Post:
     """Note, before the request leaves, that a post is being sent; return it as noted."""
     if row.body is None:
         row.body, row.slug = body, slug
@@ -87,7 +112,8 @@ async def settle(
         select(PostRow)
         .where(
             col(PostRow.id) == post_id,
-            col(PostRow.state) == State.SENDING,
+            # Given up by its lease, and yet here is the answer: the truth, if late.
+            col(PostRow.state).in_([State.SENDING, State.UNSURE]),
             col(PostRow.attempts) == sent.attempts,
         )
         .with_for_update()
@@ -101,11 +127,25 @@ async def settle(
     return True
 
 
-async def note_site(session: AsyncSession, account_id: int, **changes: Any) -> None:  # noqa: ANN401 - columns
-    """Write how a site is doing."""
-    await session.execute(
-        update(SiteRow).where(col(SiteRow.account_id) == account_id).values(**changes)
-    )
+async def note_site(
+    session: AsyncSession,
+    account_id: int,
+    changes: Mapping[str, Any],
+    access_token: str | None,
+    vault: Vault,
+) -> None:
+    """Write how a site is doing, unless the person has signed in anew since the request left.
+
+    ``access_token`` is the one that was sent; a refusal of it says nothing about its successor.
+    """
+    row = await session.get(SiteRow, account_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        return
+    pair = grants.pair_of(row, vault)
+    if access_token is not None and pair is not None and pair.access != access_token:
+        return
+    for name, value in changes.items():
+        setattr(row, name, value)
 
 
 async def tell(

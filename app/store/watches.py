@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, and_, func, select, update
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -91,6 +91,7 @@ def row_of(
 
 def settle(row: WatchRow, watch: Watch, start_at: datetime, now: datetime) -> PostRow | None:
     """Write ``watch`` into its row and return the post that is to tell of it, if any."""
+    row.source, row.key = watch.source, watch.key
     row.title, row.work_key = caption(watch.work), work_key(watch.work)
     row.work, row.watched_at = to_json(watch.work), watch.watched_at
     row.standing, post = planned(watch.watched_at, start_at, now)
@@ -122,9 +123,24 @@ async def is_again(session: AsyncSession, row: WatchRow) -> bool:
     earlier = select(col(WatchRow.id)).where(
         col(WatchRow.account_id) == row.account_id,
         col(WatchRow.work_key) == row.work_key,
-        col(WatchRow.watched_at) < row.watched_at,
+        # Of two in one minute, the one that was told first is the first.
+        (col(WatchRow.watched_at) < row.watched_at)
+        | ((col(WatchRow.watched_at) == row.watched_at) & (col(WatchRow.id) < row.id)),
     )
     return await session.scalar(earlier.limit(1)) is not None
+
+
+async def hold(session: AsyncSession, account_id: int, key: int) -> Listed | None:
+    """Return an account's watch with its post, both locked until the transaction ends."""
+    row = await session.scalar(
+        select(WatchRow)
+        .where(col(WatchRow.account_id) == account_id, col(WatchRow.id) == key)
+        .with_for_update()
+    )
+    if row is None:
+        return None
+    post = await session.get(PostRow, row.post_id, with_for_update=True) if row.post_id else None
+    return row, post
 
 
 async def one(session: AsyncSession, account_id: int, key: int) -> Listed | None:
@@ -229,19 +245,23 @@ async def read_again(
     session: AsyncSession, row: WatchRow, item: Watch | Unreadable, now: datetime
 ) -> bool:
     """Write what a newer version reads in an unreadable item; return whether it could."""
-    if isinstance(item, Unreadable):
-        return False
-    start_at = await session.scalar(
-        select(col(ConnectionRow.start_at))
-        .join(SightingRow, col(SightingRow.connection_id) == col(ConnectionRow.id))
-        .where(col(SightingRow.watch_id) == row.id)
+    sighting = await session.scalar(
+        select(SightingRow).where(col(SightingRow.watch_id) == row.id).limit(1)
     )
-    post = settle(row, item, start_at or now, now)
+    if isinstance(item, Unreadable) or sighting is None:
+        return False
+    twin = select(col(SightingRow.id)).where(
+        col(SightingRow.connection_id) == sighting.connection_id,
+        col(SightingRow.key) == item.key,
+        col(SightingRow.id) != sighting.id,
+    )
+    if await session.scalar(twin.limit(1)) is not None:
+        return False
+    connection = await session.get(ConnectionRow, sighting.connection_id)
+    post = settle(row, item, connection.start_at if connection else now, now)
     if post:
         session.add(post)
         await session.flush()
         row.post_id = post.id
-    await session.execute(
-        update(SightingRow).where(col(SightingRow.watch_id) == row.id).values(trouble=None)
-    )
+    sighting.trouble, sighting.key = None, item.key
     return True

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database import Database
 from app.errors import SignInError
 from app.indieweb.profile import profile_url
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.store import accounts
 from app.vault import digest
 
@@ -28,8 +28,8 @@ async def prepare(database: Database, settings: Settings) -> None:
             return
         is_guarded = not settings.is_loopback or (claim and claim.code_digest is not None)
         code = new_code() if is_guarded else None
-        await accounts.set_claim_code(session, digest(code) if code else None)
-    if code:
+        is_ours = await accounts.set_claim_code(session, digest(code) if code else None)
+    if code and is_ours:
         log.warning("this bridge belongs to nobody yet; whoever signs in first needs", code=code)
 
 
@@ -75,6 +75,16 @@ async def admit(session: AsyncSession, settings: Settings, me: str, code: str) -
 def canonical(site: str, settings: Settings) -> str:
     """Return a site of ALLOWED_SITES as `me` URLs are written."""
     return profile_url(site, settings.allow_private_networks)
+
+
+def check_allowed_sites(settings: Settings) -> None:
+    """Stop the start at a site that nobody could ever sign in with. Raises SettingsError."""
+    for site in settings.allowed_sites:
+        try:
+            if site != "*":
+                canonical(site, settings)
+        except SignInError as error:
+            raise SettingsError(f"ALLOWED_SITES holds {site!r}: {error}") from None
 
 
 def tidy(code: str) -> str:

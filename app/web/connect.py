@@ -61,6 +61,7 @@ async def callback(request: Request, bridge: TheBridge, person: ThePerson) -> Re
         replaced = await connections.connect(
             writing, person.id, trakt_user, pair, bridge.vault, start
         )
+    replaced = [old for old in replaced if old.access != pair.access]
     bridge.poke()
     response = RedirectResponse(
         "/?said=connected", status_code=303, background=BackgroundTask(revoke, bridge, replaced)
@@ -71,11 +72,14 @@ async def callback(request: Request, bridge: TheBridge, person: ThePerson) -> Re
 
 async def introduced(bridge: Bridge, code: str, verifier: str) -> tuple[Pair, Person]:
     """Return the tokens for a code and whose they are. Raises SignInError."""
+    pair = None
     try:
         pair = await bridge.trakt.redeem(code, verifier, bridge.now())
         return pair, await bridge.trakt.person(pair.access)
     except SourceError as error:
-        raise SignInError(code_of(error), str(error)) from error
+        await revoke(bridge, [pair] if pair else [])
+        said = f"{error}. Its redirect URI must be {bridge.settings.redirect_uri}"
+        raise SignInError(code_of(error), said) from error
 
 
 def code_of(error: SourceError) -> str:

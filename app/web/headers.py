@@ -14,8 +14,19 @@ ALWAYS = {
 HSTS = "max-age=31536000"
 
 
+def protect(headers: MutableHeaders, path: str, *, secure: bool) -> None:
+    """Add what an answer does not say itself; only static files may be cached."""
+    for name, value in ALWAYS.items():
+        headers.setdefault(name, value)
+    headers.setdefault(
+        "Cache-Control", "max-age=86400" if path.startswith("/static/") else "no-store"
+    )
+    if secure:
+        headers.setdefault("Strict-Transport-Security", HSTS)
+
+
 class SecurityHeaders:
-    """Adds to each answer what it does not say itself; only static files may be cached."""
+    """Protects each answer of ``app``."""
 
     def __init__(self, app: ASGIApp, *, secure: bool) -> None:
         self.app = app
@@ -29,13 +40,7 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in ALWAYS.items():
-                    headers.setdefault(name, value)
-                is_static = scope["path"].startswith("/static/")
-                headers.setdefault("Cache-Control", "max-age=86400" if is_static else "no-store")
-                if self.secure:
-                    headers.setdefault("Strict-Transport-Security", HSTS)
+                protect(MutableHeaders(scope=message), scope["path"], secure=self.secure)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -1,6 +1,7 @@
 """The pages of people who are signed in, and what their buttons do."""
 
 import math
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 from zoneinfo import available_timezones
@@ -15,6 +16,7 @@ from app.indieweb.indieauth import missing_scopes
 from app.outbox import Action, Standing, State, acted, actions
 from app.sources.trakt_history import read_item
 from app.store import accounts, connections, grants, posts, watches
+from app.store.watches import Listed
 from app.tables import ConnectionRow, PostRow, SiteRow, WatchRow
 from app.web import admission, connect, session, signin
 from app.web.bridge import Bridge, TheBridge
@@ -106,9 +108,11 @@ async def poll(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
     """Check Trakt now."""
     del form
     async with bridge.database.writing() as writing:
-        can = await connections.poll_now(writing, person.id, bridge.now())
+        when = await connections.poll_now(writing, person.id, bridge.now())
     bridge.poke()
-    said = "checking" if can else "nothing-to-check"
+    said = "nothing-to-check"
+    if when is not None:
+        said = "checking" if when <= bridge.now() else "asked-to-wait"
     return RedirectResponse(f"/?said={said}", status_code=303)
 
 
@@ -116,13 +120,14 @@ async def poll(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
 async def listing(request: Request, bridge: TheBridge, person: ThePerson) -> Response:
     """Show all watches, page by page, searched and filtered."""
     asked = request.query_params
-    text, state = asked.get("q", "").strip()[:200], asked.get("state", "")
+    text = "".join(c for c in asked.get("q", "") if c.isprintable()).strip()[:200]
+    state = asked.get("state", "")
     state = state if state in {*State, *Standing} else ""
     async with bridge.database.reading() as reading:
         total = await watches.count(reading, person.id, text=text, state=state)
         last = max(1, math.ceil(total / watches.PER_PAGE))
-        number = min(page_number(asked.get("page", "")), last)
-        found = await watches.page(reading, person.id, number, text=text, state=state)
+        shown = min(page_number(asked.get("page", "")), last)
+        found = await watches.page(reading, person.id, shown, text=text, state=state)
         states = await watches.states(reading, person.id)
     return show(
         request,
@@ -131,7 +136,7 @@ async def listing(request: Request, bridge: TheBridge, person: ThePerson) -> Res
         "watches.html",
         found=found,
         total=total,
-        number=number,
+        number=shown,
         last=last,
         text=text,
         state=state,
@@ -141,7 +146,12 @@ async def listing(request: Request, bridge: TheBridge, person: ThePerson) -> Res
 
 def page_number(text: str) -> int:
     """Return the number of a page; nonsense means the first."""
-    return max(1, min(int(text), LAST_PAGE)) if text.isascii() and text.isdecimal() else 1
+    return max(1, min(number(text), LAST_PAGE))
+
+
+def number(text: str) -> int:
+    """Return a number that a person, or a link, wrote; 0 for nonsense."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 @router.get("/watches/{key}")
@@ -164,10 +174,14 @@ async def watch(key: str, request: Request, bridge: TheBridge, person: ThePerson
     )
 
 
-async def mine(reading: AsyncSession, person: Person, key: str) -> tuple[WatchRow, PostRow | None]:
+async def mine(
+    session: AsyncSession,
+    person: Person,
+    key: str,
+    look: Callable[[AsyncSession, int, int], Awaitable[Listed | None]] = watches.one,
+) -> Listed:
     """Return one of the person's own watches. Raises SignInError ``not_found``."""
-    number = int(key) if key.isascii() and key.isdecimal() and len(key) < 10 else 0
-    found = await watches.one(reading, person.id, number)
+    found = await look(session, person.id, number(key))
     if found is None:
         raise SignInError("not_found")
     return found
@@ -181,7 +195,7 @@ async def act(
     del form
     now = bridge.now()
     async with bridge.database.writing() as writing:
-        row, post = await mine(writing, person, key)
+        row, post = await mine(writing, person, key, watches.hold)
         if action not in actions(row.standing, post.state if post else None):
             raise SignInError("too_late")
         if row.standing == Standing.UNREADABLE:

@@ -177,6 +177,11 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
         "Nothing was connected. If that was a slip, connect again from the dashboard and approve.",
     ),
     "not_found": (404, "There is nothing here", "The link may be old. Go back to the first page."),
+    "malformed": (
+        400,
+        "That could not be read",
+        "The form was damaged on its way, or it is too large. Go back and send it again.",
+    ),
     "method": (405, "This address does not work that way", "Go back to the first page."),
     "too_late": (
         409,
@@ -191,11 +196,15 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
 }
 
 
+# Of the codes that an authorization server may choose, those that a page of ours explains.
+OF_SERVERS = frozenset({"access_denied", "invalid_grant", "insufficient_scope"})
+
+
 def problem(error: SignInError) -> Problem:
-    """Return the page for ``error``; an unknown code came from another server."""
+    """Return the page for ``error``."""
     known = PROBLEMS.get(error.code)
     detail = "" if str(error) == error.code else str(error)
-    if known:
+    if known and (not error.theirs or error.code in OF_SERVERS):
         return Problem(*known, detail=detail)
     said = f"{error.code}: {detail}" if detail else error.code
     return Problem(502, "The other side reported an error", AGAIN, detail=f"It said: {said}")

@@ -49,7 +49,8 @@ async def signin(
 
 def depart(bridge: Bridge, code: str, found: Discovery) -> Response:
     """Return the redirect to the website's own sign-in."""
-    state, verifier = random_text(), random_text()
+    # django-indieweb takes 32 characters at most; these are 192 random bits.
+    state, verifier = random_text()[:32], random_text()
     ends = found.endpoints
     url = indieauth.authorization_url(
         ends,
@@ -80,7 +81,7 @@ def depart(bridge: Bridge, code: str, found: Discovery) -> Response:
 
 
 @router.get(CALLBACK)
-async def callback(request: Request, bridge: TheBridge) -> Response:
+async def callback(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Response:
     """Finish signing in: redeem the code, confirm the identity, and only then store it."""
     flow = await session.end_flow(request, bridge, CALLBACK)
     ends = Endpoints(*flow["endpoints"])
@@ -100,7 +101,7 @@ async def callback(request: Request, bridge: TheBridge) -> Response:
         scope=SCOPE,
     )
     try:
-        response = await arrive(bridge, flow, ends, token)
+        response = await arrive(bridge, flow, ends, token, visitor.cookie)
     except SignInError:
         await forget(bridge, ends, token.access_token)
         raise
@@ -108,8 +109,13 @@ async def callback(request: Request, bridge: TheBridge) -> Response:
     return response
 
 
-async def arrive(bridge: Bridge, flow: dict[str, Any], ends: Endpoints, token: Token) -> Response:
-    """Confirm who is there, let them in, and return the way to their dashboard."""
+async def arrive(
+    bridge: Bridge, flow: dict[str, Any], ends: Endpoints, token: Token, before: str
+) -> Response:
+    """Confirm who is there, let them in, and return the way to their dashboard.
+
+    ``before`` is the cookie that the browser had; it is worth nothing from then on.
+    """
     indieauth.required_creation(token.scope)
     me, found = await indieauth.confirmed_me(
         bridge.http,
@@ -142,11 +148,17 @@ async def arrive(bridge: Bridge, flow: dict[str, Any], ends: Endpoints, token: T
         await admission.admit(writing, bridge.settings, me, flow["code"])
         account_id, replaced = await accounts.sign_in(writing, site, bridge.vault, now)
         until = now + session.SESSION_LIFE
+        await accounts.close_session(writing, digest(before))
         await accounts.open_session(writing, digest(cookie), account_id, until, now)
     bridge.poke()
     response = RedirectResponse("/", status_code=303)
-    if replaced and replaced.access != token.access_token:
-        response.background = BackgroundTask(forget, bridge, ends, replaced.access)
+    if replaced and replaced.pair.access != token.access_token:
+        theirs = Endpoints(
+            authorization_endpoint="",
+            token_endpoint=replaced.token_endpoint,
+            revocation_endpoint=replaced.revocation_endpoint,
+        )
+        response.background = BackgroundTask(forget, bridge, theirs, replaced.pair.access)
     session.give_cookie(response, bridge, cookie)
     return response
 

@@ -61,6 +61,7 @@ SAID = {
     "connected": "Trakt is connected. From now on, each new watch becomes a post on your site.",
     "disconnected": "Trakt is disconnected. What was read stays; connecting again resumes.",
     "checking": "Checking Trakt now. New watches show up here within seconds.",
+    "asked-to-wait": "Trakt asked the bridge to wait; it looks again as soon as it may.",
     "nothing-to-check": "There is nothing to check: connect Trakt first.",
     "deleted": "Your account and everything about it are deleted here. Your site keeps its posts.",
     "saved": "Saved.",
@@ -134,9 +135,11 @@ def pretty(value: object) -> str:
     """Return JSON, as text or as data, over several lines; other text stays as it is."""
     try:
         data = json.loads(value) if isinstance(value, str) else value
-        return json.dumps(data, indent=2, ensure_ascii=False)
+        text = json.dumps(data, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
-        return str(value)
+        text = str(value)
+    # A lone surrogate is legal in JSON, and no page can hold it.
+    return text.encode("utf-8", "replace").decode()
 
 
 def by_region(zones: Iterable[str]) -> dict[str, list[str]]:

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("issued_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("refreshing_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("resume_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("locked", sa.String(), nullable=True),
         sa.Column("trouble", sa.String(), nullable=True),
         sa.Column("id", sa.Integer(), nullable=False),
@@ -62,6 +63,7 @@ def upgrade() -> None:
         sa.Column("archive_end_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("archive_total", sa.Integer(), nullable=True),
         sa.Column("archive_due_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("archive_failures", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("account_id", "source", "source_user"),
@@ -92,8 +94,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("post", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_post_due_at"), ["due_at"], unique=False)
-        batch_op.create_index("post_by_state", ["account_id", "state", "due_at"], unique=False)
+        batch_op.create_index("post_by_account", ["account_id", "state"], unique=False)
+        batch_op.create_index("post_by_state", ["state", "due_at"], unique=False)
 
     op.create_table(
         "session",
@@ -112,6 +114,7 @@ def upgrade() -> None:
         sa.Column("issued_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("refreshing_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("resume_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("locked", sa.String(), nullable=True),
         sa.Column("trouble", sa.String(), nullable=True),
         sa.Column("account_id", sa.Integer(), nullable=False),
@@ -121,7 +124,6 @@ def upgrade() -> None:
         sa.Column("revocation_endpoint", sa.String(), nullable=True),
         sa.Column("issuer", sa.String(), nullable=True),
         sa.Column("scope", sa.String(), nullable=False),
-        sa.Column("resume_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("account_id"),
     )

@@ -1,0 +1,248 @@
+"""``doctor`` and the other commands that end by themselves, run as people run them."""
+
+import asyncio
+import os
+import sqlite3
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app import migrate
+from app.cli import BUILT, WORST_CLOCK, check_clock
+from app.demo.trakt import SimulatedTrakt
+from tests.world import Street, listening, origin, serving
+
+ROOT = Path(__file__).parents[1]
+NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    said: str
+    complaint: str
+
+    @property
+    def faults(self) -> list[str]:
+        """The checks of the doctor that failed, by name."""
+        return [line.split()[1].strip(":") for line in self.said.splitlines() if "FAIL" in line]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An operator's machine: its own folder, and settings that hold only what is named."""
+
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "bridge.db"
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.database}"
+
+    async def run(self, *words: str, **values: str) -> Ended:
+        settings = {
+            "SECRET_KEY": "a secret key that only the tests know",
+            "DATABASE_URL": self.url,
+            "TRAKT_CLIENT_ID": "client",
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app", *words,
+            cwd=self.folder,
+            env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), **settings, **values},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        said, complaint = await process.communicate()
+        return Ended(process.returncode or 0, said.decode(), complaint.decode())
+
+    def migrate(self) -> None:
+        migrate.upgrade(self.url)
+
+    def alter(self, statement: str) -> None:
+        database = sqlite3.connect(self.database)
+        with database:
+            database.execute(statement)
+        database.close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+async def test_all_is_well(machine: Machine) -> None:
+    machine.migrate()
+
+    ended = await machine.run("doctor", BASE_URL="https://watch.example")
+
+    assert (ended.code, ended.faults, ended.complaint) == (0, [], "")
+    assert "https://watch.example/trakt/callback" in ended.said
+
+
+async def test_a_database_that_is_not_there_yet_is_no_fault_and_not_made(machine: Machine) -> None:
+    ended = await machine.run("doctor")
+
+    assert (ended.code, ended.faults) == (0, [])
+    assert "will be made by the first start" in ended.said
+    assert list(machine.folder.iterdir()) == []
+
+
+async def test_a_missing_trakt_app_is_named(machine: Machine) -> None:
+    ended = await machine.run("doctor", TRAKT_CLIENT_ID="")
+
+    assert (ended.code, ended.faults) == (1, ["trakt"])
+    assert "TRAKT_CLIENT_ID is missing" in ended.said
+
+
+async def test_a_place_where_no_database_can_be_made_is_a_fault(machine: Machine) -> None:
+    (machine.folder / "file").touch()
+
+    url = f"sqlite:///{machine.folder / 'file' / 'bridge.db'}"
+    ended = await machine.run("doctor", DATABASE_URL=url)
+
+    assert (ended.code, ended.faults) == (1, ["database"])
+    assert "cannot be made" in ended.said
+
+
+async def test_a_file_that_is_no_database_is_a_fault(machine: Machine) -> None:
+    machine.database.write_text("Dear diary, today I watched Dune.\n" * 50, encoding="utf-8")
+
+    ended = await machine.run("doctor")
+
+    assert (ended.code, ended.faults) == (1, ["database"])
+    assert "file is not a database" in ended.said
+
+
+async def test_a_postgresql_that_is_down_is_a_fault(machine: Machine) -> None:
+    listener = listening()
+    port = listener.getsockname()[1]
+    listener.close()
+
+    ended = await machine.run("doctor", DATABASE_URL=f"postgres://ada:hush@127.0.0.1:{port}/x")
+
+    assert (ended.code, ended.faults, ended.complaint) == (1, ["database"], "")
+    assert "PostgreSQL cannot be used" in ended.said
+    assert "hush" not in ended.said
+
+
+@pytest.mark.parametrize(
+    ("statement", "cure"),
+    [
+        ("DELETE FROM alembic_version", "ownyourtrakt migrate"),
+        ("UPDATE alembic_version SET version_num = '9999'", "update the program"),
+    ],
+    ids=["older", "newer"],
+)
+async def test_a_database_of_another_version_is_told_its_cure(
+    machine: Machine, statement: str, cure: str
+) -> None:
+    machine.migrate()
+    machine.alter(statement)
+
+    ended = await machine.run("doctor")
+
+    assert (ended.code, ended.faults) == (1, ["migrations"])
+    assert cure in ended.said
+
+
+async def test_a_wrong_setting_stops_it_in_one_line(machine: Machine) -> None:
+    ended = await machine.run("doctor", POLL_INTERVAL="soon")
+
+    assert (ended.code, ended.said) == (2, "")
+    assert len(ended.complaint.splitlines()) == 1
+    assert "POLL_INTERVAL" in ended.complaint
+
+
+async def test_it_asks_nobody_unless_told_to(machine: Machine) -> None:
+    trakt = SimulatedTrakt(client_id="client", redirect_uri="", now=lambda: datetime.now(UTC))
+    listener = listening()
+    async with serving(trakt.api, [listener]):
+        await machine.run("doctor", TRAKT_API_URL=origin(listener))
+
+    assert trakt.requests == []
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["both up", "one down"])
+async def test_it_tells_which_host_of_trakt_can_be_reached(
+    machine: Machine, *, is_up: bool
+) -> None:
+    trakt = SimulatedTrakt(client_id="client", redirect_uri="", now=lambda: datetime.now(UTC))
+    api, auth = listening(), listening()
+    street = Street()
+    for listener, app in ((api, trakt.api), (auth, trakt.auth)):
+        street.apps[listener.getsockname()[1]] = app
+    hosts = {"TRAKT_API_URL": origin(api), "TRAKT_AUTH_URL": origin(auth)}
+    if not is_up:
+        auth.close()
+
+    async with serving(street, [api, auth] if is_up else [api]):
+        ended = await machine.run(
+            "doctor", "--reach", ALLOW_PRIVATE_NETWORKS="127.0.0.0/8", **hosts
+        )
+
+    assert f"ok    trakt api: {hosts['TRAKT_API_URL']} answers" in ended.said
+    assert ("FAIL  trakt sign-in" in ended.said) is not is_up
+    assert (ended.code, ended.complaint) == (0 if is_up else 1, "")
+
+
+async def test_a_clock_that_differs_from_that_of_trakt_is_a_fault(machine: Machine) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    trakt = SimulatedTrakt(client_id="client", redirect_uri="", now=lambda: ahead)
+    listener = listening()
+    host = origin(listener)
+
+    async with serving(trakt.api, [listener]):
+        ended = await machine.run(
+            "doctor", "--reach",
+            TRAKT_API_URL=host, TRAKT_AUTH_URL=host, ALLOW_PRIVATE_NETWORKS="127.0.0.0/8",
+        )  # fmt: skip
+
+    assert (ended.code, ended.faults) == (1, ["clock"])
+
+
+@pytest.mark.parametrize(
+    ("now", "theirs", "is_fine"),
+    [
+        (NOW, None, True),
+        (NOW, NOW + WORST_CLOCK, True),
+        (NOW, NOW - WORST_CLOCK, True),
+        (NOW, NOW + WORST_CLOCK + timedelta(seconds=1), False),
+        (NOW, NOW - WORST_CLOCK - timedelta(seconds=1), False),
+        (BUILT, None, True),
+        (BUILT - timedelta(seconds=1), None, False),
+        (datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), False),
+    ],
+)
+def test_a_clock_is_fine_when_it_is_plausible_and_near_that_of_trakt(
+    now: datetime, theirs: datetime | None, *, is_fine: bool
+) -> None:
+    name, found, _ = check_clock(now, theirs)
+
+    assert (name, found) == ("clock", is_fine)
+
+
+async def test_migrate_makes_the_newest_schema_and_may_be_repeated(machine: Machine) -> None:
+    first, second = await machine.run("migrate"), await machine.run("migrate")
+
+    assert (first.code, second.code) == (0, 0)
+    assert first.said == second.said == "The database is up to date.\n"
+    assert (first.complaint, second.complaint) == ("", "")
+    assert machine.database.stat().st_mode & 0o777 == 0o600
+    with migrate.alone(machine.url) as connection:
+        assert migrate.current(connection) == migrate.script().get_current_head()
+
+
+@pytest.mark.parametrize("words", [["--help"], []], ids=["asked", "without a command"])
+async def test_the_help_lists_the_commands(machine: Machine, words: list[str]) -> None:
+    ended = await machine.run(*words)
+
+    for command in ("serve", "migrate", "demo", "doctor"):
+        assert f" {command} " in ended.said + ended.complaint
+    assert "Traceback" not in ended.complaint
