@@ -14,10 +14,11 @@ run: .venv/run  ## Run the bridge, with the settings in .env
 test: .venv/dev  ## Run all tests
 	@$(PY) -m pytest
 
-check: .venv/dev  ## Check format, style and types
+check: .venv/dev  ## Check format, style, types and the direction of imports
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
+	@$(PY) -m pytest --quiet --numprocesses=0 tests/test_imports.py
 
 lock:  ## Renew the locked requirements (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

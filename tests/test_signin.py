@@ -1,5 +1,6 @@
 """Signing in, with all that may go wrong on the way; the website is real, the pages are ours."""
 
+import asyncio
 import json
 from pathlib import Path
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -10,6 +11,8 @@ from bs4 import BeautifulSoup
 from sqlalchemy import func, select
 from sqlmodel import SQLModel
 
+from app import database, migrate, settings
+from app.database import Database
 from app.demo.catalogue import DUNE
 from app.demo.site import Habits
 from app.store import accounts
@@ -295,16 +298,25 @@ async def test_the_first_site_claims_the_bridge_and_the_next_is_turned_away(worl
     assert "not open to your website" in world.browser.text
 
 
-async def test_of_two_claims_at_once_one_wins(world: World) -> None:
-    async def take(me: str) -> bool:
-        async with world.bridge.database.writing() as session:
+async def test_of_two_claims_at_once_one_wins(database_url: str) -> None:
+    url = settings.database(database_url)
+    database.prepare(url)
+    migrate.upgrade(url)
+    stores = [Database(url) for _ in range(4)]
+    async with stores[0].writing() as session:
+        await accounts.set_claim_code(session, None)
+
+    async def take(store: Database, me: str) -> bool:
+        async with store.writing() as session:
             return await accounts.take(session, me, None)
 
-    sites = [f"https://{name}.example/" for name in ("ada", "bob", "eve")]
-    won = [await take(me) for me in sites]
+    sites = [f"https://{name}.example/" for name in ("ada", "bob", "eve", "joe")]
+    won = await asyncio.gather(*map(take, stores, sites))
 
-    assert won == [True, False, False]
-    assert await take(sites[0])
+    assert sorted(won) == [False, False, False, True]
+    assert await take(stores[0], sites[won.index(True)])
+    for store in stores:
+        await store.close()
 
 
 async def test_a_public_bridge_is_claimed_with_the_code_of_its_log_only(
