@@ -61,11 +61,16 @@ class Refresher:
         """
         now = self.now()
         until = now + REFRESH_LEASE
-        async with self.database.writing() as session:
-            pair, refreshing_until = await grants.read(session, row, key, self.vault)
-            todo = step(pair, refreshing_until, now, refused)
-            if todo is Step.REFRESH:
-                await grants.claim(session, row, key, until)
+        async with self.database.reading() as session:
+            pair, leased = await grants.read(session, row, key, self.vault)
+        todo = step(pair, leased, now, refused)
+        if todo is Step.REFRESH:
+            # Most calls end above, without a lock; this one decides again under it.
+            async with self.database.writing() as session:
+                pair, leased = await grants.read(session, row, key, self.vault, lock=True)
+                todo = step(pair, leased, now, refused)
+                if todo is Step.REFRESH:
+                    await grants.claim(session, row, key, until)
         if pair is None or todo is Step.LOST:
             raise GrantLost("There is no key that still works")
         if todo is Step.WAIT:

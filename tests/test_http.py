@@ -222,6 +222,24 @@ async def test_a_name_that_does_not_exist_was_never_sent() -> None:
             await http.get("http://nobody.invalid/")
 
 
+async def test_a_name_with_a_dead_address_is_reached_at_the_next_one() -> None:
+    guard = Guard(LOOPBACK)
+    dead_and_alive = [ip_address("127.0.0.2"), ip_address("127.0.0.1")]
+
+    async with listener(ok(b"")) as (port, got):
+        stream = await guard.first_to_answer(dead_and_alive, port, None, None)
+        await stream.write(b"hello")
+        await stream.read(10)
+        await stream.aclose()
+
+    assert got == [b"hello"]
+
+
+async def test_a_socket_of_this_machine_is_never_contacted() -> None:
+    with pytest.raises(AddressBlocked):
+        await Guard(LOOPBACK).connect_unix_socket("/run/secret.sock")
+
+
 async def test_the_user_agent_says_who_asks() -> None:
     about = "https://watch.example"
 

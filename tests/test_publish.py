@@ -292,6 +292,23 @@ async def test_one_bad_item_does_not_block_the_rest(world: World) -> None:
     assert await world.states() == {"refused": 1, "published": 2}
 
 
+async def test_a_watch_that_cannot_be_told_is_refused_and_the_next_one_goes_on(
+    world: World,
+) -> None:
+    await world.ready()
+    await noticed(world, DUNE, LIES)
+    async with world.bridge.database.writing() as session:
+        row = await session.get(WatchRow, 1)
+        assert row is not None
+        row.work = None
+
+    await world.work()
+
+    assert await world.states() == {"refused": 1, "published": 1}
+    await world.browser.visit("/watches/1")
+    assert "cannot be told" in world.browser.text
+
+
 async def test_one_site_is_sent_to_one_post_at_a_time(world: World) -> None:
     await world.ready()
     held = await being_sent(world, DUNE, LIES)

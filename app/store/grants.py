@@ -34,10 +34,10 @@ def put(row: Granted, pair: Pair, vault: Vault) -> None:
 
 
 async def read(
-    session: AsyncSession, row: Row, key: int, vault: Vault
+    session: AsyncSession, row: Row, key: int, vault: Vault, *, lock: bool = False
 ) -> tuple[Pair | None, datetime | None]:
-    """Return the tokens of a row and until when someone is refreshing them; locks the row."""
-    found = await session.get(row, key, with_for_update=True)
+    """Return the tokens of a row and until when someone is refreshing them."""
+    found = await session.get(row, key, with_for_update=True if lock else None)
     if found is None:
         return None, None
     return pair_of(found, vault), found.refreshing_until
