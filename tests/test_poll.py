@@ -13,10 +13,11 @@ from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL
 from app.demo.trakt_door import Dropped, Fault, Slow, Status, Truncated
 from app.demo.trakt_history import BadDays
 from app.errors import SourceBusy
+from app.grants import Pair
 from app.poll import LEASE, is_final, moment
 from app.scheduler import guarded
 from app.sources.trakt_history import read_item
-from app.store import connections, watches
+from app.store import connections, grants, watches
 from app.tables import ConnectionRow
 from app.watch import Stamps
 from tests.trakt_contract import errors
@@ -236,7 +237,8 @@ async def test_an_item_that_a_newer_version_can_read_is_read_again(world: World)
 
 async def test_a_watch_dated_in_the_future_waits_and_hides_nothing(world: World) -> None:
     await settled(world)
-    world.trakt.watch(DUNE, at=world.clock() + timedelta(days=2))
+    # Far enough that the week before it does not reach back to today.
+    world.trakt.watch(DUNE, at=world.clock() + timedelta(days=30))
     await poll(world)
     assert await world.states() == {"archived": 1, "held": 1}
 
@@ -244,7 +246,7 @@ async def test_a_watch_dated_in_the_future_waits_and_hides_nothing(world: World)
     await poll(world)
     assert await world.states() == {"archived": 1, "held": 1, "published": 1}
 
-    await poll(world, days=2)
+    await poll(world, days=30)
     assert await world.states() == {"archived": 1, "published": 2}
 
 
@@ -557,6 +559,46 @@ async def test_check_now_does_not_outweigh_a_wait_that_trakt_asked_for(world: Wo
 
     assert "Trakt asked the bridge to wait" in world.browser.text
     assert len(asked(world)) == so_far
+
+
+async def test_check_now_during_a_poll_is_followed_by_another_poll(world: World) -> None:
+    await settled(world)
+    slow = Slow()
+    world.trakt.then(slow)
+    world.clock.passes(minutes=34)
+    await world.scheduler.start_due()
+    await slow.arrived.wait()
+    world.clock.passes(seconds=1)
+    await world.browser.visit("/")
+    await world.browser.press("Check now")
+    so_far = len(asked(world))
+
+    slow.release.set()
+    await world.work()
+
+    assert asked(world)[so_far:].count("/sync/last_activities") == 2
+
+
+async def test_a_pair_that_nobody_wants_any_more_is_not_saved(world: World) -> None:
+    await settled(world)
+    old, vault, until = await world.connection(), world.bridge.vault, world.clock()
+    pair = Pair("new access", "new refresh", world.clock(), None)
+    late = Pair("late access", "late refresh", world.clock(), None)
+    await change(world, refreshing_until=until)
+
+    async with world.bridge.database.writing() as session:
+        row = await session.get(ConnectionRow, 1)
+        assert row is not None
+        # The person connects again while the old key is being renewed.
+        grants.put(row, pair, vault)
+    async with world.bridge.database.writing() as session:
+        assert not await grants.save(session, ConnectionRow, 1, until, late, vault)
+        await grants.lose(session, ConnectionRow, 1, until, "the old key was refused")
+
+    row = await world.connection()
+    assert row.sealed_tokens != old.sealed_tokens
+    assert grants.pair_of(row, vault) == pair
+    assert row.locked is None
 
 
 async def test_when_cloudflare_blocks_us_nobody_asks(world: World) -> None:

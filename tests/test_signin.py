@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -16,7 +17,7 @@ from app.database import Database
 from app.demo.catalogue import DUNE
 from app.demo.site import Habits
 from app.store import accounts
-from app.tables import ClaimRow, SiteRow
+from app.tables import ClaimRow, PostRow, SiteRow
 from app.web import admission
 from tests.world import BRIDGE, Browser, Clock, World, browser_for, running_world
 
@@ -371,6 +372,10 @@ async def test_signing_in_again_releases_the_posts_that_waited(world: World) -> 
     world.trakt.watch(DUNE)
     await world.check_now()
     assert await world.states() == {"queued": 1}
+    async with world.bridge.database.writing() as session:
+        post = await session.get(PostRow, 1)
+        assert post is not None
+        post.due_at = world.clock() + timedelta(hours=6)
     await world.browser.visit("/")
     assert "Sign in again" in world.browser.text
 
