@@ -3,13 +3,19 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check install --require-hashes
 
-.PHONY: demo run test check lock
+.PHONY: help demo run doctor test check screenshots lock
+
+help:  ## Say what can be made
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/'
 
 demo: .venv/run  ## Try it: the bridge with a simulated Trakt and website, in your browser
 	@$(PY) -m app demo
 
 run: .venv/run  ## Run the bridge, with the settings in .env
 	@$(PY) -m app serve
+
+doctor: .venv/run  ## Check settings, database, migrations and clock
+	@$(PY) -m app doctor
 
 test: .venv/dev  ## Run all tests
 	@$(PY) -m pytest
@@ -19,6 +25,9 @@ check: .venv/dev  ## Check format, style, types and the direction of imports
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest --quiet --numprocesses=0 tests/test_imports.py
+
+screenshots: .venv/dev  ## Take the pictures of the README anew (needs Chromium)
+	@SCREENSHOTS=docs/images $(PY) -m pytest --quiet --numprocesses=0 tests/test_browser.py
 
 lock:  ## Renew the locked requirements (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -88,6 +88,8 @@ def serve() -> None:
     migrated(settings)
     listener = listening("0.0.0.0", settings.port)  # noqa: S104 - a platform routes to any address
     log.info("serving", at=settings.base_url, version=__version__)
+    if not settings.trakt_client_id:
+        log.warning("TRAKT_CLIENT_ID is missing: the dashboard says how to get one")
     # One worker, whatever WEB_CONCURRENCY says: the scheduler lives in it.
     server = uvicorn.Server(
         uvicorn.Config(
@@ -165,7 +167,11 @@ def doctor(
     reach: Annotated[bool, typer.Option(help="Also ask whether Trakt can be reached.")] = False,
 ) -> None:
     """Check settings, database, migrations and clock, and say what to mend."""
-    settings = settings_or_stop()
+    try:
+        settings = config.load()
+    except SettingsError as error:
+        typer.echo(f"FAIL  settings: {error}")
+        raise typer.Exit(1) from None
     checks = [
         ("settings", True, f"the bridge is at {settings.base_url}"),
         check_trakt_app(settings),

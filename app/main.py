@@ -28,7 +28,7 @@ from app.web.bridge import Bridge, the_bridge
 from app.web.headers import SecurityHeaders, protect
 from app.web.problems import problem
 from app.web.session import SignedOut
-from app.web.views import HERE, trouble_page
+from app.web.views import HERE, plain_trouble_page, trouble_page
 
 log = structlog.get_logger()
 
@@ -113,28 +113,28 @@ async def lifespan(bridge: Bridge, scheduler: Scheduler, _: FastAPI) -> AsyncIte
         await bridge.database.close()
 
 
-def on_sign_in_error(request: Request, error: Exception) -> Response:
+async def on_sign_in_error(request: Request, error: Exception) -> Response:
     """Show what stopped, and what to do."""
     told = problem(error) if isinstance(error, SignInError) else problem(SignInError("broken"))
-    log.info("stopped", path=request.url.path, code=getattr(error, "code", ""))
-    return trouble_page(request, told)
+    log.info("refused", path=request.url.path, code=getattr(error, "code", ""))
+    return await trouble_page(request, told)
 
 
 def on_signed_out(_request: Request, _error: Exception) -> Response:
     """Lead to the first page, where one signs in."""
-    return RedirectResponse("/", status_code=303)
+    return RedirectResponse("/?said=sign-in-first", status_code=303)
 
 
-def on_http_error(request: Request, error: Exception) -> Response:
+async def on_http_error(request: Request, error: Exception) -> Response:
     """Show an address that does not exist, or not that way, as a page of ours."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     code = {404: "not_found", 405: "method"}.get(status, "malformed")
-    return trouble_page(request, problem(SignInError(code)))
+    return await trouble_page(request, problem(SignInError(code)))
 
 
 def on_bug(request: Request, _error: Exception) -> Response:
     """Show that the fault is ours; the server logs the rest."""
-    response = trouble_page(request, problem(SignInError("broken")))
+    response = plain_trouble_page(request, problem(SignInError("broken")))
     # Starlette answers for bugs outside all middleware.
     protect(response.headers, request.url.path, secure=the_bridge(request).settings.secure)
     return response

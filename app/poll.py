@@ -99,6 +99,8 @@ class Poller:
                 if pages:
                     read = [item for page in pages for item in page.read]
                     row.cursor = newest(row.cursor, read, stamps.now)
+                    if not kept and is_unexplained(row, stamps):
+                        connections.read_anew(row, now)
                     connections.looked(row, stamps, final=is_final(stamps), now=now)
                 connections.polled(row, turn, now, now + jittered(self.interval))
         log.info("polled", connection=turn.id, pages=len(pages), new=kept)
@@ -172,6 +174,14 @@ def has_moved(row: ConnectionRow, stamps: Stamps, now: datetime) -> bool:
     """Tell whether the history must be read: it changed, or a day has passed."""
     same = (row.movies_stamp, row.episodes_stamp) == (stamps.movies, stamps.episodes)
     return not same or row.looked_at is None or now - row.looked_at >= DAILY
+
+
+def is_unexplained(row: ConnectionRow, stamps: Stamps) -> bool:
+    """Tell whether the history changed since the last look, whatever the pages read showed.
+
+    With nothing new in them, an older play was added, or one was removed.
+    """
+    return row.seen_stamps not in {None, f"{stamps.movies} {stamps.episodes}"}
 
 
 def is_final(stamps: Stamps) -> bool:

@@ -146,7 +146,18 @@ def complaint(error: ErrorDetails) -> str:
     if name == "SECRET_KEY":
         return f"SECRET_KEY is too short: {NEW_KEY}"
     reason = error["msg"].removeprefix("Value error, ")
+    if say := WORDS.get(error["type"]):
+        reason = f"is {error['input']!r}; it must be {say.format(**error.get('ctx', {}))}"
     return f"{name} {reason[:1].lower()}{reason[1:]} (see .env.example)"
+
+
+# How pydantic's complaints are said to an operator.
+WORDS = {
+    "int_parsing": "a whole number",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "literal_error": "{expected}",
+}
 
 
 def is_loopback_host(host: str) -> bool:

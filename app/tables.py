@@ -75,6 +75,8 @@ class ConnectionRow(Granted, table=True):
     cursor: datetime | None = None
     movies_stamp: str | None = None
     episodes_stamp: str | None = None
+    # The stamps at the last look, final or not.
+    seen_stamps: str | None = None
     looked_at: datetime | None = None
     next_poll_at: datetime | None = Field(default=None, index=True)
     polling_until: datetime | None = None

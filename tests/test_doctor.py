@@ -152,12 +152,12 @@ async def test_a_database_of_another_version_is_told_its_cure(
     assert cure in ended.said
 
 
-async def test_a_wrong_setting_stops_it_in_one_line(machine: Machine) -> None:
+async def test_a_wrong_setting_is_its_one_finding(machine: Machine) -> None:
     ended = await machine.run("doctor", POLL_INTERVAL="soon")
 
-    assert (ended.code, ended.said) == (2, "")
-    assert len(ended.complaint.splitlines()) == 1
-    assert "POLL_INTERVAL" in ended.complaint
+    assert (ended.code, ended.faults) == (1, ["settings"])
+    assert len(ended.said.splitlines()) == 1
+    assert "POLL_INTERVAL" in ended.said
 
 
 async def test_it_asks_nobody_unless_told_to(machine: Machine) -> None:

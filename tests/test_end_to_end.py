@@ -170,7 +170,7 @@ async def test_a_code_that_was_made_for_another_sign_in_is_worthless(
     response = await world.browser.visit(str(stolen.copy_set_param("state", own)))
 
     assert response.status_code == 400
-    assert "did not accept its own code" in world.browser.text
+    assert "would not give a key" in world.browser.text
     assert await our_token(world) == ""
 
 

@@ -82,6 +82,8 @@ async def test_watches_are_found_by_title_and_by_state(world: World) -> None:
     assert titles(world) == ["Dune (2021)"]
     await world.browser.visit("/watches?state=published")
     assert [title[:4] for title in titles(world)] == ["Dark"]
+    await world.browser.visit("/watches?q=lies+dark")
+    assert len(titles(world)) == 1
     await world.browser.visit("/watches?q=%25")
     assert titles(world) == []
     await world.browser.visit("/watches?state=made-up")
@@ -100,7 +102,34 @@ async def test_what_is_not_there_is_a_page_and_no_error(world: World, path: str)
     assert "nothing here" in world.browser.text
 
 
-@pytest.mark.parametrize("path", ["/signin", "/poll", "/trakt/connect", "/watches/1/retry"])
+@pytest.mark.parametrize(
+    ("path", "leads_to"), [("/signin", "/"), ("/settings/delete", "/settings")]
+)
+async def test_reloading_what_a_form_has_answered_leads_back_to_the_form(
+    world: World, path: str, leads_to: str
+) -> None:
+    await world.sign_in()
+
+    await world.browser.visit(path)
+
+    assert str(world.browser.page.url) == f"{BRIDGE}{leads_to}"
+
+
+async def test_who_is_signed_in_is_at_home_on_error_pages_too(world: World) -> None:
+    await world.sign_in()
+
+    await world.browser.visit("/nothing")
+
+    assert "Sign out" in world.browser.text
+    assert "Go to the dashboard" in world.browser.text
+
+
+async def test_programs_are_asked_to_leave_the_bridge_alone(world: World) -> None:
+    assert "Disallow: /" in (await world.browser.visit("/robots.txt")).text
+    assert (await world.browser.visit("/favicon.ico")).headers["Content-Type"] == "image/png"
+
+
+@pytest.mark.parametrize("path", ["/poll", "/trakt/connect", "/watches/1/retry"])
 async def test_nothing_is_done_by_looking(world: World, path: str) -> None:
     response = await world.browser.visit(path)
 
@@ -113,8 +142,9 @@ async def test_nothing_is_done_by_looking(world: World, path: str) -> None:
 async def test_pages_of_people_are_shown_to_nobody_else(world: World, path: str) -> None:
     await world.browser.visit(path)
 
-    assert str(world.browser.page.url) == f"{BRIDGE}/"
+    assert str(world.browser.page.url) == f"{BRIDGE}/?said=sign-in-first"
     assert "Sign in with your website" in world.browser.text
+    assert "not signed in here" in world.browser.text
 
 
 async def second_person(world: World) -> tuple[Browser, httpx2.AsyncClient]:

@@ -5,11 +5,12 @@ import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from app.demo import trakt_door
-from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL
+from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL, Film
 from app.demo.trakt_door import Dropped, Fault, Slow, Status, Truncated
 from app.demo.trakt_history import BadDays
 from app.errors import SourceBusy
@@ -22,6 +23,9 @@ from app.tables import ConnectionRow
 from app.watch import Stamps
 from tests.trakt_contract import errors
 from tests.world import Clock, World, running_world
+
+# In no other test's history.
+NOSFERATU = Film("Nosferatu", 1922, 500, "nosferatu-1922")
 
 
 def asked(world: World, since: int = 0) -> list[str]:
@@ -525,6 +529,56 @@ async def test_starting_afresh_archives_what_was_watched_meanwhile(world: World)
     await world.work()
 
     assert await world.states() == {"archived": 2}
+
+
+async def test_starting_afresh_posts_nothing_of_the_minute_before_it(world: World) -> None:
+    await settled(world)
+    await world.browser.visit("/settings")
+    await world.browser.press("Disconnect")
+    world.trakt.watch(DUNE)
+
+    await world.browser.visit("/")
+    await world.browser.press("Connect Trakt again", afresh="yes")
+    await world.browser.press("Approve")
+    await world.work()
+
+    assert await world.states() == {"archived": 2}
+
+
+@pytest.mark.parametrize(
+    ("at", "becomes"),
+    [(timedelta(days=400), "archived"), ("unknown", "undated"), (timedelta(), "published")],
+    ids=["old", "undated", "since the start"],
+)
+async def test_a_play_added_with_an_old_date_is_found(
+    world: World, at: timedelta | Literal["unknown"], becomes: str
+) -> None:
+    world.trakt.fill(300)
+    await settled(world)
+    start = world.clock()
+    await poll(world, days=30)
+
+    world.trakt.watch(NOSFERATU, at=start - at if isinstance(at, timedelta) else at)
+    await poll(world)
+
+    ((row, post),) = [found for found in await world.watches() if "Nosferatu" in found[0].title]
+    assert (post.state if post else row.standing) == becomes
+    assert sum((await world.states()).values()) == 302
+
+
+async def test_a_removal_costs_one_reading_of_the_history_and_changes_nothing(
+    world: World,
+) -> None:
+    world.trakt.fill(600)
+    await settled(world)
+    await poll(world, days=30)
+    world.trakt.remove(world.trakt.plays[-1].id)
+
+    pages = (await poll(world)).count("/sync/history")
+
+    assert pages == 4
+    assert await poll(world) == ["/sync/last_activities"]
+    assert (await world.states())["archived"] == 601
 
 
 async def test_another_trakt_user_begins_anew(tmp_path: Path, clock: Clock) -> None:

@@ -71,6 +71,21 @@ def test_a_wrong_value_is_named_in_one_line(values: dict[str, str], name: str) -
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"poll_interval": "often"}, "POLL_INTERVAL is 'often'; it must be a whole number"),
+        ({"port": "99999"}, "PORT is '99999'; it must be 65535 or less"),
+        ({"log_format": "xml"}, "LOG_FORMAT is 'xml'; it must be 'text' or 'json'"),
+    ],
+)
+def test_a_wrong_value_is_said_in_words_of_ours(values: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        loaded(**values)
+
+    assert str(caught.value).startswith(said)
+
+
 def test_a_missing_secret_key_says_how_to_make_one() -> None:
     with pytest.raises(SettingsError, match=r"SECRET_KEY is missing.*token_urlsafe"):
         settings.load(_env_file=None)

@@ -395,7 +395,7 @@ async def test_signing_out_ends_the_session_and_nothing_else(world: World) -> No
     world.browser.client.cookies = kept
     await world.browser.visit("/watches")
 
-    assert str(world.browser.page.url) == f"{BRIDGE}/"
+    assert "not signed in here" in world.browser.text
     assert (await world.connection()).next_poll_at is not None
 
 

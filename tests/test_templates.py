@@ -207,6 +207,7 @@ def settings(**values: object) -> Page:
         "connection": connection(),
         "zones": sorted(available_timezones()),
         "problem": None,
+        "unsure": False,
     }
     return "settings.html", base(**(full | values))
 
@@ -253,6 +254,7 @@ PAGES: dict[str, Page] = {
     "settings-zone": settings(knows_zone=False, zone="Mars/Olympus", problem="Choose a zone."),
     "settings-own-zone": settings(zone="europe/vienna", connection=None),
     "settings-left": settings(connection=connection(sealed_tokens=None)),
+    "settings-unsure": settings(unsure=True),
     "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
     "id": ("id.html", base(person=None, csrf="")),
 }

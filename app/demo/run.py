@@ -60,6 +60,8 @@ def demo(port: int, *, browser: bool) -> None:
         trakt = SimulatedTrakt(client_id=CLIENT_ID, redirect_uri=settings.redirect_uri, now=utcnow)
         trakt.fill(OLD_PLAYS)
         home = SimulatedSite(settings.demo_site.rstrip("/"), now=utcnow)
+        if port not in {0, bridge}:
+            typer.echo(f"\n  Port {port} is taken, so the bridge is on {bridge}.")
         welcome(settings)
         if browser and has_screen():
             webbrowser.open(settings.base_url)

@@ -120,7 +120,7 @@ def host_and_port(authority: str, allowed: Sequence[Network]) -> str:
         raise refusal("The address holds an @; leave out user name and password, or the e-mail.")
     parts = AUTHORITY.fullmatch(authority)
     if parts is None:
-        raise refusal(f"“{authority}” is no host name.")
+        raise refusal(f"“{authority[:60]}” is no host name.")
     name, port = parts["host"], parts["port"]
     if port is not None and not allowed:
         raise refusal("The address holds a port (:…); a profile address has none.")
@@ -162,9 +162,9 @@ def ascii_host(name: str) -> str:
         try:
             host = idna.encode(name, uts46=True, std3_rules=True).decode("ascii")
         except idna.IDNAError as error:
-            raise refusal(f"“{name}” is no host name ({error}).") from error
+            raise refusal(f"“{name[:60]}” is no host name.") from error
     if not is_host_name(host):
-        raise refusal(f"“{name}” is no host name.")
+        raise refusal(f"“{name[:60]}” is no host name.")
     return host
 
 

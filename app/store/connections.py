@@ -203,9 +203,15 @@ def polled(row: ConnectionRow, turn: Turn, now: datetime, next_poll_at: datetime
         row.next_poll_at = next_poll_at
 
 
+def read_anew(row: ConnectionRow, now: datetime) -> None:
+    """Let the archive be read once more from its first page; what is known changes nothing."""
+    if row.archive_page is None:
+        row.archive_page, row.archive_end_at, row.archive_due_at = 1, None, now
+
+
 def looked(row: ConnectionRow, stamps: Stamps, *, final: bool, now: datetime) -> None:
-    """Note that the history was read up to ``stamps``; only final ones are kept."""
-    row.looked_at = now
+    """Note that the history was read up to ``stamps``; only final ones end the looking."""
+    row.looked_at, row.seen_stamps = now, f"{stamps.movies} {stamps.episodes}"
     if final:
         row.movies_stamp, row.episodes_stamp = stamps.movies, stamps.episodes
 

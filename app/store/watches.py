@@ -191,9 +191,9 @@ def listing(account_id: int) -> Select[WatchRow, PostRow]:
 
 
 def narrowed(query: Listing, text: str, state: str) -> Listing:
-    """Narrow a list to titles that hold ``text`` and to one state of watch or post."""
-    if text:
-        query = query.where(col(WatchRow.title).icontains(text, autoescape=True))
+    """Narrow a list to titles that hold all words of ``text``, and to one state."""
+    for word in text.split():
+        query = query.where(col(WatchRow.title).icontains(word, autoescape=True))
     if state in set(Standing):
         query = query.where(col(WatchRow.standing) == state)
     elif state:

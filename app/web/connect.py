@@ -1,6 +1,6 @@
 """Connecting Trakt: OAuth as pages."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -52,19 +52,19 @@ async def callback(request: Request, bridge: TheBridge, person: ThePerson) -> Re
     pair, trakt_user = await introduced(bridge, given["code"], flow["verifier"])
     now = bridge.now()
     # Trakt floors a play to its minute: one that follows this moment may be dated before it.
-    start = Start(
-        at=floored(trakt_user.now or now),
-        now=now,
-        afresh=flow["afresh"],
-    )
+    # Who wants to start afresh wants none of those that come before it.
+    at = floored(trakt_user.now or now) + timedelta(minutes=1 if flow["afresh"] else 0)
+    start = Start(at=at, now=now, afresh=flow["afresh"])
     async with bridge.database.writing() as writing:
+        is_first = not await connections.of_account(writing, person.id)
         replaced = await connections.connect(
             writing, person.id, trakt_user, pair, bridge.vault, start
         )
+    said = "connected" if is_first or flow["afresh"] else "reconnected"
     replaced = [old for old in replaced if old.access != pair.access]
     bridge.poke()
     response = RedirectResponse(
-        "/?said=connected", status_code=303, background=BackgroundTask(revoke, bridge, replaced)
+        f"/?said={said}", status_code=303, background=BackgroundTask(revoke, bridge, replaced)
     )
     session.forget_flow(request, response, CALLBACK)
     return response

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import SignInError
@@ -245,7 +245,12 @@ async def settings(request: Request, bridge: TheBridge, person: ThePerson) -> Re
 
 
 async def settings_page(
-    request: Request, bridge: Bridge, person: Person, problem: str | None = None
+    request: Request,
+    bridge: Bridge,
+    person: Person,
+    problem: str | None = None,
+    *,
+    unsure: bool = False,
 ) -> Response:
     """Return the page of settings, with what is wrong beside its field."""
     async with bridge.database.reading() as reading:
@@ -255,10 +260,11 @@ async def settings_page(
         bridge,
         person,
         "settings.html",
-        400 if problem else 200,
+        400 if problem or unsure else 200,
         connection=linked[0] if linked else None,
-        zones=sorted(available_timezones()),
+        zones=offered_zones(),
         problem=problem,
+        unsure=unsure,
         leaves=True,
     )
 
@@ -279,6 +285,19 @@ async def save_settings(
     return RedirectResponse("/settings?said=saved", status_code=303)
 
 
+def offered_zones() -> list[str]:
+    """Return the time zones that people know: a region and a place, or UTC."""
+    regions = {"Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe"}
+    regions |= {"Indian", "Pacific"}
+    return ["UTC", *sorted(n for n in available_timezones() if n.partition("/")[0] in regions)]
+
+
+@router.get("/settings/delete")
+async def delete_page() -> Response:
+    """Lead those who reload a page that a form has answered to where the form is."""
+    return RedirectResponse("/settings", status_code=303)
+
+
 @router.post("/settings/delete")
 async def delete(
     request: Request,
@@ -289,8 +308,7 @@ async def delete(
 ) -> Response:
     """Delete the account and all its data, and give the keys back."""
     if text_of(form, "sure") != "yes":
-        problem = "Tick the box to say that you are sure."
-        return await settings_page(request, bridge, person, problem)
+        return await settings_page(request, bridge, person, unsure=True)
     async with bridge.database.writing() as writing:
         pairs = await connections.disconnect(writing, person.id, bridge.vault)
         own = grants.pair_of(person.site, bridge.vault)
@@ -302,6 +320,18 @@ async def delete(
     response = RedirectResponse("/?said=deleted", status_code=303, background=afterwards)
     response.delete_cookie(session.cookie_name(bridge.settings), secure=bridge.settings.secure)
     return response
+
+
+@router.get("/favicon.ico")
+async def favicon() -> Response:
+    """Lead those who do not read the page's own link to the logo."""
+    return RedirectResponse("/static/logo.png", status_code=301)
+
+
+@router.get("/robots.txt")
+async def robots() -> Response:
+    """Ask search engines to leave this private place alone."""
+    return PlainTextResponse("User-agent: *\nDisallow: /\n")
 
 
 @router.get("/healthz")

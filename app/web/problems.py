@@ -28,10 +28,11 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     ),
     "http_error": (
         502,
-        "Your website did not answer as a website",
+        "Your website could not be read",
         (
-            "Open it in your browser. If it works there, a firewall or a “checking your browser” "
-            "page may be stopping programs; let visitors that call themselves “OwnYourTrakt” in."
+            "Look for a typing error, and open the address in your browser. If it works there, a "
+            "firewall or a “checking your browser” page may be stopping programs; let visitors "
+            "that call themselves “OwnYourTrakt” in."
         ),
     ),
     "blocked_address": (
@@ -83,8 +84,11 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "missing_state": (400, "This page is only a step on the way", AGAIN),
     "invalid_state": (
         400,
-        "This sign-in was begun in another browser, or too long ago",
-        AGAIN + " Stay in the same browser, and finish within 15 minutes.",
+        "This step was done already, or begun in another browser, or too long ago",
+        (
+            "If you are signed in, all is well: go to the dashboard. Otherwise start again, "
+            "stay in the same browser, and finish within 15 minutes."
+        ),
     ),
     "used_state": (
         400,
@@ -108,8 +112,11 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "unsupported_token_type": (502, "Your website gave a kind of key we do not know", ASK_SITE),
     "invalid_grant": (
         400,
-        "Your website did not accept its own code any more",
-        "Codes work once and for a few minutes only. " + AGAIN,
+        "Your website would not give a key",
+        (
+            "Its codes work once and for a few minutes only, and you must allow at least “create”. "
+            + AGAIN
+        ),
     ),
     "insufficient_scope": (
         403,
@@ -133,8 +140,8 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
         403,
         "The setup code is missing or wrong",
         (
-            "The first one to sign in needs the one-time code that the bridge prints in its log "
-            "when it starts."
+            "The first one to sign in needs the one-time code from the bridge’s log: the newest "
+            "line with “code=”."
         ),
     ),
     "stale_form": (

@@ -47,6 +47,12 @@ async def signin(
         return await landing(request, bridge, visitor, me=me, error=error)
 
 
+@router.get("/signin")
+async def signin_page() -> Response:
+    """Lead those who reload a page that a form has answered to where the form is."""
+    return RedirectResponse("/", status_code=303)
+
+
 def depart(bridge: Bridge, code: str, found: Discovery) -> Response:
     """Return the redirect to the website's own sign-in."""
     # django-indieweb takes 32 characters at most; these are 192 random bits.

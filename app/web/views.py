@@ -21,7 +21,7 @@ from app.tables import PostRow, WatchRow
 from app.web import admission
 from app.web.bridge import Bridge, the_bridge
 from app.web.problems import Problem, problem
-from app.web.session import Visitor, give_cookie
+from app.web.session import SignedOut, Visitor, give_cookie, the_person, the_visitor
 
 HERE = Path(__file__).parent
 
@@ -57,10 +57,12 @@ STATES: dict[str, tuple[str, str, str]] = {
 
 # What a redirect may ask the next page to say.
 SAID = {
+    "sign-in-first": "You are not signed in here, or not any more. Sign in to go on.",
     "signed-out": "You are signed out. The bridge goes on working.",
     "connected": "Trakt is connected. From now on, each new watch becomes a post on your site.",
+    "reconnected": "Trakt is connected again, and goes on where it stopped.",
     "disconnected": "Trakt is disconnected. What was read stays; connecting again resumes.",
-    "checking": "Checking Trakt now. New watches show up here within seconds.",
+    "checking": "Trakt is being checked. New watches show up here within seconds.",
     "asked-to-wait": "Trakt asked the bridge to wait; it looks again as soon as it may.",
     "nothing-to-check": "There is nothing to check: connect Trakt first.",
     "deleted": "Your account and everything about it are deleted here. Your site keeps its posts.",
@@ -237,6 +239,18 @@ async def landing(
     return response
 
 
-def trouble_page(request: Request, told: Problem) -> Response:
-    """Return the page that says what happened and what to do."""
+async def trouble_page(request: Request, told: Problem) -> Response:
+    """Return the page that says what happened and what to do, at home for who is signed in."""
+    bridge = the_bridge(request)
+    visitor = await the_visitor(request, bridge)
+    try:
+        person = await the_person(visitor, bridge)
+    except SignedOut:
+        return plain_trouble_page(request, told)
+    csrf = bridge.vault.form_token(visitor.cookie)
+    return render(request, "problem.html", told.status, problem=told, person=person, csrf=csrf)
+
+
+def plain_trouble_page(request: Request, told: Problem) -> Response:
+    """Return that page without asking the database who is there."""
     return render(request, "problem.html", told.status, problem=told)

@@ -54,6 +54,7 @@ def upgrade() -> None:
         sa.Column("cursor", sa.DateTime(timezone=True), nullable=True),
         sa.Column("movies_stamp", sa.String(), nullable=True),
         sa.Column("episodes_stamp", sa.String(), nullable=True),
+        sa.Column("seen_stamps", sa.String(), nullable=True),
         sa.Column("looked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_poll_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("polling_until", sa.DateTime(timezone=True), nullable=True),

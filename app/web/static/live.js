@@ -13,10 +13,17 @@ function inUse(part) {
   return part.contains(document.activeElement) || part.querySelector("details[open]") !== null;
 }
 
+// What was said of a button is over when the page has moved on.
+function hush() {
+  for (const said of document.querySelectorAll("[data-said]")) said.remove();
+}
+
 async function refresh() {
   const answer = await fetch(here);
-  if (!answer.ok) return;
+  if (!answer.ok) throw new Error(answer.status);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (!fresh.querySelector("[data-live]")) location.reload();
+  if (!fresh.body.hasAttribute("data-busy")) hush();
   document.body.toggleAttribute("data-busy", fresh.body.hasAttribute("data-busy"));
   for (const part of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(part.id);
@@ -28,6 +35,12 @@ async function refresh() {
 }
 
 let timer = 0;
+let failures = 0;
+
+function note(failed) {
+  failures = failed ? failures + 1 : 0;
+  document.getElementById("offline").hidden = failures < 2;
+}
 
 function later() {
   clearTimeout(timer);
@@ -35,7 +48,9 @@ function later() {
 }
 
 async function tick() {
-  if (document.visibilityState === "visible") await refresh().catch(() => {});
+  if (document.visibilityState === "visible") {
+    await refresh().then(() => note(false), () => note(true));
+  }
   later();
 }
 
