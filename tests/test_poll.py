@@ -49,6 +49,17 @@ async def change(world: World, **values: object) -> None:
             setattr(row, name, value)
 
 
+async def disconnect(world: World) -> None:
+    await world.browser.visit("/settings")
+    await world.browser.press("Disconnect")
+
+
+async def reconnect(world: World, **typed: str) -> None:
+    await world.browser.visit("/")
+    await world.browser.press("Connect Trakt again", **typed)
+    await world.browser.press("Approve")
+
+
 async def settled(world: World) -> None:
     """Ready, and so much later that Trakt's stamps are final."""
     world.trakt.watch(LIES, at=world.clock() - timedelta(days=1))
@@ -316,9 +327,7 @@ async def test_a_person_who_revoked_us_is_asked_to_connect_again_and_misses_noth
     assert (await world.connection()).locked is not None
     assert await poll(world, days=1) == []
 
-    await world.browser.visit("/")
-    await world.browser.press("Connect Trakt again")
-    await world.browser.press("Approve")
+    await reconnect(world)
     await world.work()
 
     assert (await world.connection()).locked is None
@@ -463,8 +472,7 @@ async def test_disconnecting_during_a_poll_keeps_nothing_of_it(world: World) -> 
     await world.scheduler.start_due()
     await slow.arrived.wait()
 
-    await world.browser.visit("/settings")
-    await world.browser.press("Disconnect")
+    await disconnect(world)
     slow.release.set()
     await world.work()
 
@@ -502,14 +510,11 @@ async def test_the_archive_goes_on_where_it_stopped(world: World) -> None:
 async def test_connecting_the_same_user_again_resumes(world: World) -> None:
     await settled(world)
     start = (await world.connection()).start_at
-    await world.browser.visit("/settings")
-    await world.browser.press("Disconnect")
+    await disconnect(world)
     world.clock.passes(days=3)
     world.trakt.watch(DUNE, at=world.clock() - timedelta(days=1))
 
-    await world.browser.visit("/")
-    await world.browser.press("Connect Trakt again")
-    await world.browser.press("Approve")
+    await reconnect(world)
     await world.work()
 
     assert (await world.connection()).start_at == start
@@ -518,14 +523,11 @@ async def test_connecting_the_same_user_again_resumes(world: World) -> None:
 
 async def test_starting_afresh_archives_what_was_watched_meanwhile(world: World) -> None:
     await settled(world)
-    await world.browser.visit("/settings")
-    await world.browser.press("Disconnect")
+    await disconnect(world)
     world.clock.passes(days=3)
     world.trakt.watch(DUNE, at=world.clock() - timedelta(days=1))
 
-    await world.browser.visit("/")
-    await world.browser.press("Connect Trakt again", afresh="yes")
-    await world.browser.press("Approve")
+    await reconnect(world, afresh="yes")
     await world.work()
 
     assert await world.states() == {"archived": 2}
@@ -533,13 +535,10 @@ async def test_starting_afresh_archives_what_was_watched_meanwhile(world: World)
 
 async def test_starting_afresh_posts_nothing_of_the_minute_before_it(world: World) -> None:
     await settled(world)
-    await world.browser.visit("/settings")
-    await world.browser.press("Disconnect")
+    await disconnect(world)
     world.trakt.watch(DUNE)
 
-    await world.browser.visit("/")
-    await world.browser.press("Connect Trakt again", afresh="yes")
-    await world.browser.press("Approve")
+    await reconnect(world, afresh="yes")
     await world.work()
 
     assert await world.states() == {"archived": 2}
@@ -588,13 +587,10 @@ async def test_another_trakt_user_begins_anew(tmp_path: Path, clock: Clock) -> N
         world.trakt.person = type(person)(
             username="bob", timezone="UTC", uuid="00000000-0000-4000-8000-000000000002"
         )
-        await world.browser.visit("/settings")
-        await world.browser.press("Disconnect")
+        await disconnect(world)
         world.clock.passes(days=3)
         world.trakt.watch(SECRETS, at=world.clock() - timedelta(days=1))
-        await world.browser.visit("/")
-        await world.browser.press("Connect Trakt again")
-        await world.browser.press("Approve")
+        await reconnect(world)
         await world.work()
 
         newest = await world.connection()
@@ -675,11 +671,8 @@ async def test_a_reconnect_during_a_refresh_keeps_the_new_grant(world: World) ->
     poller = world.scheduler.poller
     refresh = asyncio.create_task(poller.refresher.access_token(ConnectionRow, 1, poller.renewed))
     await slow.arrived.wait()
-    await world.browser.visit("/settings")
-    await world.browser.press("Disconnect")
-    await world.browser.visit("/")
-    await world.browser.press("Connect Trakt again")
-    await world.browser.press("Approve")
+    await disconnect(world)
+    await reconnect(world)
     granted = (await world.connection()).sealed_tokens
 
     slow.release.set()
@@ -711,15 +704,12 @@ async def test_a_bug_in_a_turn_is_told_and_tried_again(world: World) -> None:
 async def test_starting_afresh_before_anything_was_read_leaves_no_hole(world: World) -> None:
     await world.sign_in()
     await world.connect()
-    await world.browser.visit("/settings")
-    await world.browser.press("Disconnect")
+    await disconnect(world)
     start = world.clock()
     world.clock.passes(days=60)
     world.trakt.watch(DUNE, at=start + timedelta(days=20))
 
-    await world.browser.visit("/")
-    await world.browser.press("Connect Trakt again", afresh="yes")
-    await world.browser.press("Approve")
+    await reconnect(world, afresh="yes")
     await world.work()
 
     assert await world.states() == {"archived": 1}

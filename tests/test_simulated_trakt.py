@@ -1,4 +1,4 @@
-"""Reading and writing the simulated Trakt, as facts/trakt.md §5 to §8 and the contract have it."""
+"""Reading and writing the simulated Trakt, as Trakt's guides and its published contract have it."""
 
 import time
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Who gets into the simulated Trakt, and what may happen to an answer (facts/trakt.md §2, §4)."""
+"""Who gets into the simulated Trakt, and what may happen to an answer."""
 
 import asyncio
 import json

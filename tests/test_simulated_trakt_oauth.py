@@ -1,4 +1,4 @@
-"""The simulated auth.trakt.tv: tokens, consent and the pages for a person (facts/trakt.md §3)."""
+"""The simulated auth.trakt.tv: tokens, consent and the pages for a person."""
 
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit

@@ -1,8 +1,8 @@
 """A Trakt that lives in memory: for `make demo`, where a person clicks in it, and for all tests.
 
-It does what facts/trakt.md §11 asks of an honest simulator and is checked against Trakt's own
-contract. Serve `SimulatedTrakt.api` and `SimulatedTrakt.auth` on origins of their own, with
-uvicorn's ``date_header=False``: the ``Date`` of an answer comes from the clock that was handed in.
+It is honest about Trakt's bad days too, and checked against Trakt's own published contract. Serve
+`SimulatedTrakt.api` and `SimulatedTrakt.auth` on origins of their own, with uvicorn's
+``date_header=False``: the ``Date`` of an answer comes from the clock that was handed in.
 """
 
 import hashlib

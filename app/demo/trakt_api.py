@@ -24,7 +24,7 @@ from app.demo.trakt_oauth import App, Tokens
 
 DEFAULT_LIMIT = 100
 MOST_PER_PAGE = 250
-# Nine bytes, as facts/trakt.md §1.2 counts them.
+# Nine bytes, as a disabled app was seen to get.
 DISABLED = Response(b"Forbidden", 403)
 
 Entry = TypeVar("Entry")
@@ -61,7 +61,7 @@ class Window:
 
 
 class Gate:
-    """Decides whether a request to the API gets as far as a route (facts/trakt.md §2 to §4)."""
+    """Decides whether a request to the API gets as far as a route."""
 
     def __init__(self, app: App, tokens: Tokens, gets_per_5_min: int) -> None:
         self.app = app
@@ -161,7 +161,7 @@ def reading_routes(history: History, person: Callable[[], Person]) -> APIRouter:
 
 
 def listed(history: History, query: QueryParams, kind: str, item: str) -> Response:
-    """Return one page of the history (facts/trakt.md §5)."""
+    """Return one page of the history."""
     if kind and kind not in KINDS:
         return refused(404)
     if "sync_id" in query:
@@ -202,10 +202,7 @@ def times_by_show(plays: Iterable[Play], *, with_numbers: bool) -> dict[str, obj
 
 
 def mapped(history: History, kind: str, query: QueryParams) -> Response:
-    """Return the map with ``extended=min`` or one page of it; past its end that is ``{}``.
-
-    See facts/trakt.md §7.
-    """
+    """Return the map with ``extended=min`` or one page of it; past its end that is ``{}``."""
     specials = query.get("specials") == "true"
     plays = [
         play

@@ -1,6 +1,6 @@
 """What one person of the simulated Trakt has watched, and the ways in which Trakt tells it.
 
-Times are kept to the minute (facts/trakt.md §1.8) and a play without a date is one of 1970.
+Times are kept to the minute and a play without a date is one of 1970.
 """
 
 from bisect import insort

@@ -1,6 +1,6 @@
 """OAuth as auth.trakt.tv does it: PKCE, JSON bodies, refresh tokens that work once.
 
-See facts/trakt.md §3. What Trakt answers to an unknown app is not verified: 401 here.
+What Trakt answers to an unknown app is not verified: 401 here.
 """
 
 import base64
@@ -220,7 +220,7 @@ def token_routes(tokens: Tokens) -> APIRouter:
         try:
             tokens.revoke((await json_body(request)).get("token", ""))
         except Refusal:
-            # Revoking is always a success (facts/trakt.md §3), whatever was sent.
+            # Revoking is always a success, whatever was sent.
             return refused(200)
         return refused(200)
 

@@ -1,4 +1,4 @@
-"""Writing to the simulated Trakt: POST /sync/history and /sync/history/remove (facts/trakt.md §8).
+"""Writing to the simulated Trakt: POST /sync/history and /sync/history/remove.
 
 Nothing has to be unique, the ids of new plays are not told, and what Trakt does not know comes
 back as it was sent.

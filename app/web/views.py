@@ -162,7 +162,6 @@ ENVIRONMENT = Environment(
 )
 ENVIRONMENT.filters.update(
     ago=ago,
-    amount=amount,
     bare=bare,
     by_region=by_region,
     host=host,
