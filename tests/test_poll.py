@@ -19,7 +19,7 @@ from app.poll import LEASE, is_final, moment
 from app.scheduler import guarded
 from app.sources.trakt_history import read_item
 from app.store import connections, grants, watches
-from app.tables import ConnectionRow
+from app.tables import AccountRow, ConnectionRow
 from app.watch import Stamps
 from tests.trakt_contract import errors
 from tests.world import Clock, World, running_world
@@ -461,6 +461,38 @@ async def test_a_turn_whose_lease_has_run_out_saves_nothing(world: World) -> Non
 
     assert (await world.connection()).polled_at == polled_at
     assert await world.states() == {"archived": 1}
+
+
+async def test_many_connections_are_polled_at_once_and_not_one_after_another(
+    world: World,
+) -> None:
+    await settled(world)
+    slow = [Slow() for _ in range(20)]
+    async with world.bridge.database.writing() as session:
+        for number in range(len(slow)):
+            account = AccountRow(me=f"https://{number}.example/", created_at=world.clock())
+            session.add(account)
+            await session.flush()
+            row = ConnectionRow(
+                account_id=account.id or 0,
+                source="trakt",
+                source_user=str(number),
+                source_name="someone",
+                start_at=world.clock(),
+                next_poll_at=world.clock(),
+            )
+            token = world.trakt.tokens.issue().access
+            grants.put(row, Pair(token, None, world.clock(), None), world.bridge.vault)
+            session.add(row)
+    world.trakt.then(*slow, at="/sync/last_activities")
+
+    await world.scheduler.start_due()
+
+    # Nobody has been answered yet, and everybody has asked.
+    await asyncio.gather(*(one.arrived.wait() for one in slow))
+    for one in slow:
+        one.release.set()
+    await world.work()
 
 
 async def test_disconnecting_during_a_poll_keeps_nothing_of_it(world: World) -> None:
