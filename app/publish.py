@@ -176,7 +176,7 @@ class Publisher:
                 return
             await posts.tell(session, attempt.post_id, line(after), now, outcome.shown)
             await posts.note_site(
-                session, attempt.account_id, outcome.changes, outcome.token, self.refresher.vault
+                session, attempt.site, outcome.changes, outcome.token, self.refresher.vault
             )
         log.info("sent", post=attempt.post_id, state=after.state, attempt=after.attempts)
 

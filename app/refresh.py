@@ -104,7 +104,8 @@ class Refresher:
         except (FetchError, GrantBusy) as error:
             async with self.database.writing() as session:
                 await grants.release(session, row, key, until)
-            raise GrantBusy(str(error)) from error
+            wait = error.retry_after if isinstance(error, GrantBusy) else None
+            raise GrantBusy(str(error), wait) from error
         except GrantLost as error:
             async with self.database.writing() as session:
                 await grants.lose(session, row, key, until, str(error))

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import pytest
 
 from app.sources.budget import PERIOD, Budget
@@ -64,3 +66,24 @@ async def test_an_archive_leaves_a_part_of_the_budget_to_the_others(ticks: Ticks
 
     assert budget.wait("ada", patient=True) > 0
     assert budget.wait("ada", patient=False) == 0
+
+
+async def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(ticks: Ticks) -> None:
+    ticks.seconds = 100_000
+    budget = Budget(10, ticks)
+    await spend(budget, "ada", 10)
+    budget.close(timedelta(hours=1))
+
+    ticks.seconds = 10_000
+
+    assert budget.wait("ada", patient=False) == 0
+    assert budget.closed_for() is None
+
+
+def test_a_short_closing_does_not_end_a_long_one(ticks: Ticks) -> None:
+    budget = Budget(10, ticks)
+
+    budget.close(timedelta(hours=1))
+    budget.close(timedelta(minutes=5))
+
+    assert budget.closed_for() == timedelta(hours=1)

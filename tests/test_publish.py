@@ -292,15 +292,16 @@ async def test_one_bad_item_does_not_block_the_rest(world: World) -> None:
     assert await world.states() == {"refused": 1, "published": 2}
 
 
+@pytest.mark.parametrize("damage", [None, {"kind": "movie"}], ids=["unread", "damaged"])
 async def test_a_watch_that_cannot_be_told_is_refused_and_the_next_one_goes_on(
-    world: World,
+    world: World, damage: dict[str, str] | None
 ) -> None:
     await world.ready()
     await noticed(world, DUNE, LIES)
     async with world.bridge.database.writing() as session:
         row = await session.get(WatchRow, 1)
         assert row is not None
-        row.work = None
+        row.work = damage
 
     await world.work()
 
@@ -384,17 +385,17 @@ async def given_up(world: World) -> Sending:
 async def test_a_refusal_of_an_old_token_does_not_lock_a_new_one(world: World) -> None:
     await world.ready()
     held = await being_sent(world, DUNE)
-    sent = world.scheduler.publisher
+    before = await site(world)
 
     await world.sign_in_again()
     changes = {"locked": "the old key was refused"}
-    async with world.bridge.database.writing() as session:
-        await posts.note_site(session, 1, changes, "the old token", world.bridge.vault)
+    for token in ("the old token", None):
+        async with world.bridge.database.writing() as session:
+            await posts.note_site(session, before, changes, token, world.bridge.vault)
 
     assert (await site(world)).locked is None
     held.until.set()
     await world.work()
-    assert sent is world.scheduler.publisher
     assert await state(world) == "published"
 
 

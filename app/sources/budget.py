@@ -21,16 +21,22 @@ class Budget:
         self.clock = clock
         self.spent: deque[float] = deque()
         self.by_person: dict[str, deque[float]] = {}
-        self.closed_until = 0.0
+        self.closed_from = self.closed_until = 0.0
 
     def close(self, wait: timedelta) -> None:
         """Let nobody ask for so long: Trakt blocks this address or this app."""
-        self.closed_until = self.clock() + wait.total_seconds()
+        now = self.clock()
+        until = now + wait.total_seconds()
+        if self.closed_for():
+            until = max(until, self.closed_until)
+        self.closed_from, self.closed_until = now, until
 
     def closed_for(self) -> timedelta | None:
         """Return how long nobody may ask, None when everybody may."""
-        left = self.closed_until - self.clock()
-        return timedelta(seconds=left) if left > 0 else None
+        now = self.clock()
+        # A clock that was set back to before the closing opens again: better than for ever.
+        is_closed = self.closed_from <= now < self.closed_until
+        return timedelta(seconds=self.closed_until - now) if is_closed else None
 
     async def take(self, person: str, *, patient: bool) -> None:
         """Wait until one more request is within the budget, and count it.
@@ -58,16 +64,12 @@ class Budget:
         """Return the seconds until ``spent`` holds fewer than ``limit`` requests."""
         if len(spent) < limit:
             return 0.0
-        # A clock that was set back must not make anyone wait longer than a period.
-        return min(spent[len(spent) - limit] + PERIOD - self.clock(), PERIOD)
+        return spent[len(spent) - limit] + PERIOD - self.clock()
 
     def forget(self) -> None:
-        """Drop what lies more than a period back."""
-        horizon = self.clock() - PERIOD
-        while self.spent and self.spent[0] <= horizon:
-            self.spent.popleft()
-        for person, spent in list(self.by_person.items()):
-            while spent and spent[0] <= horizon:
+        """Drop what lies more than a period back, or ahead, after a clock was set back."""
+        now = self.clock()
+        for spent in (self.spent, *self.by_person.values()):
+            while spent and not now - PERIOD < spent[0] <= now:
                 spent.popleft()
-            if not spent:
-                del self.by_person[person]
+        self.by_person = {person: spent for person, spent in self.by_person.items() if spent}

@@ -59,8 +59,8 @@ async def connect(
     The same user resumes: archive, cursor and start rule stay, unless the start is ``afresh``.
     Another user of the same account is disconnected.
     """
-    # Locked: two connects at once follow each other.
-    account = await session.get(AccountRow, account_id, with_for_update=True)
+    # Locked, so that two connects follow each other; a poll may add watches meanwhile.
+    account = await session.get(AccountRow, account_id, with_for_update={"key_share": True})
     replaced, found = [], None
     rows = await of_account(session, account_id)
     if account is not None and not rows:
@@ -204,9 +204,11 @@ def polled(row: ConnectionRow, turn: Turn, now: datetime, next_poll_at: datetime
 
 
 def read_anew(row: ConnectionRow, now: datetime) -> None:
-    """Let the archive be read once more from its first page; what is known changes nothing."""
-    if row.archive_page is None:
-        row.archive_page, row.archive_end_at, row.archive_due_at = 1, None, now
+    """Let the archive be read once more from its first page; what is known changes nothing.
+
+    Also one that is being read: the change may lie on a page that is done.
+    """
+    row.archive_page, row.archive_end_at, row.archive_due_at = 1, None, now
 
 
 def looked(row: ConnectionRow, stamps: Stamps, *, final: bool, now: datetime) -> None:

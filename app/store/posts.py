@@ -129,19 +129,27 @@ async def settle(
 
 async def note_site(
     session: AsyncSession,
-    account_id: int,
+    site: SiteRow,
     changes: Mapping[str, Any],
     access_token: str | None,
     vault: Vault,
 ) -> None:
     """Write how a site is doing, unless the person has signed in anew since the request left.
 
-    ``access_token`` is the one that was sent; a refusal of it says nothing about its successor.
+    ``site`` is the row as it was then, and ``access_token`` the one that was sent, if any: what
+    is said of them says nothing about their successors.
     """
-    row = await session.get(SiteRow, account_id, with_for_update=True, populate_existing=True)
+    row = await session.scalar(
+        select(SiteRow)
+        .where(col(SiteRow.account_id) == site.account_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
     if row is None:
         return
     pair = grants.pair_of(row, vault)
+    if access_token is None and row.sealed_tokens != site.sealed_tokens:
+        return
     if access_token is not None and pair is not None and pair.access != access_token:
         return
     for name, value in changes.items():

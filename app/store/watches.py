@@ -110,10 +110,16 @@ def post_row(watch: WatchRow, post: Post) -> PostRow:
 
 
 def watch_of(row: WatchRow) -> Watch | None:
-    """Return the watch in a row, None for one that could not be read."""
+    """Return the watch in a row, None for one that could not be read.
+
+    Raises ValueError for a row that is damaged.
+    """
     if row.work is None:
         return None
-    return Watch(row.source, row.key, row.watched_at, from_json(row.work))
+    try:
+        return Watch(row.source, row.key, row.watched_at, from_json(row.work))
+    except (KeyError, TypeError) as error:
+        raise ValueError("its row is damaged") from error
 
 
 async def is_again(session: AsyncSession, row: WatchRow) -> bool:
@@ -135,7 +141,8 @@ async def hold(session: AsyncSession, account_id: int, key: int) -> Listed | Non
     row = await session.scalar(
         select(WatchRow)
         .where(col(WatchRow.account_id) == account_id, col(WatchRow.id) == key)
-        .with_for_update()
+        # Events that point to the row may be added meanwhile: whoever does so holds the post.
+        .with_for_update(key_share=True)
     )
     if row is None:
         return None
