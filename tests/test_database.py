@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -15,10 +16,14 @@ from sqlmodel import SQLModel, col
 
 from app import database, migrate, settings
 from app.database import Database
+from app.grants import Pair
 from app.outbox import published
-from app.store import posts
+from app.store import connections, posts, watches
 from app.tables import AccountRow, PostRow, SiteRow, WatchRow
+from app.vault import Vault
+from app.watch import Person
 from tests.conftest import NOON
+from tests.postgres import new_database
 
 ROOT = Path(__file__).parents[1]
 
@@ -263,3 +268,25 @@ def test_a_wheel_holds_all_that_the_program_needs(tmp_path: Path) -> None:
         if path.is_file() and path.suffix != ".pyc"
     ]
     assert set(shipped) <= held
+
+
+async def test_a_locked_watch_or_account_keeps_nobody_from_adding_what_points_to_it(
+    postgres: Any,  # noqa: ANN401 - the server of a library without types
+) -> None:
+    url = settings.database(new_database(postgres))
+    migrate.upgrade(url)
+    store = Database(url)
+    await fill(store, posts_each=1)
+    person = Person("trakt", "ada", "ada", "UTC", NOON)
+    pair = Pair("access", None, NOON, None)
+
+    # What a button and a reconnect hold, beside what a delivery and a poll write.
+    async with store.writing() as holder:
+        assert await watches.hold(holder, 1, 1)
+        await connections.connect(
+            holder, 1, person, pair, Vault(["k" * 32]), connections.Start(NOON, NOON)
+        )
+        async with asyncio.timeout(10), store.writing() as other:
+            await watches.tell(other, 1, "It was sent.", NOON)
+            other.add(PostRow(account_id=1, state="queued", due_at=NOON))
+    await store.close()
