@@ -1,10 +1,11 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
@@ -45,6 +46,23 @@ WATCH: dict[str, Any] = {
         "syndication": ["https://trakt.example/movies/dune-2021#watch-3373536619"],
         "mp-slug": ["watch-7f3a9c"],
     },
+}
+
+# As the program of 2022 sent it: numbers where texts belong, an object where a list does.
+OF_THE_GO_PROGRAM: dict[str, Any] = {
+    "summary": ["Just watched: Dune"],
+    "published": ["2022-06-01T20:00:00Z"],
+    "watch-of": [
+        {
+            "type": ["h-cite"],
+            "properties": {
+                "name": ["Dune"],
+                "url": ["https://trakt.tv/movies/dune-2021"],
+                "trakt-watch-id": [3373536619],
+                "trakt-ids": {"trakt": 287071, "imdb": "tt1160419"},
+            },
+        }
+    ],
 }
 
 
@@ -143,6 +161,43 @@ async def source(
     answer = await browser.get("/micropub", params={"q": "source"} | query, headers=headers)
     document: dict[str, Any] = answer.json()
     return document
+
+
+async def publish_days(
+    browser: httpx2.AsyncClient, headers: Mapping[str, str], number: int
+) -> None:
+    """Publish one post a day; the post of the last day comes first."""
+    for day in range(number, 0, -1):
+        published = datetime(2026, 9, 1, 20, tzinfo=UTC) + timedelta(days=day)
+        watch = a_watch(published=[published.isoformat()], **{"mp-slug": [f"day-{day:02}"]})
+        await browser.post("/micropub", json=watch, headers=headers)
+
+
+def slugs(*pages: Mapping[str, Any]) -> list[str]:
+    """Return how the URLs of listed posts end."""
+    urls = [str(item["properties"]["url"][0]) for page in pages for item in page["items"]]
+    return [url.rpartition("/")[2] for url in urls]
+
+
+async def feed(browser: httpx2.AsyncClient) -> list[list[dict[str, Any]]]:
+    """Return the entries of every page, as a program reads them that follows ``rel=next``."""
+    pages, url = [], f"{ORIGIN}/"
+    while url:
+        document = mf2py.parse(doc=(await browser.get(url)).text, url=url)
+        (found,) = [item for item in document["items"] if item["type"] == ["h-feed"]]
+        pages.append(found.get("children", []))
+        (url,) = set(document["rels"].get("next", [""]))
+    return pages
+
+
+async def everywhere(
+    browser: httpx2.AsyncClient, headers: Mapping[str, str], url: str
+) -> tuple[int, str | None, int, bool]:
+    """Return the length of the list, what the query says, the page, and whether the feed has it."""
+    listed = await source(browser, headers)
+    read = await source(browser, headers, url=url)
+    page, home = await browser.get(url), await browser.get("/")
+    return len(listed["items"]), read.get("error"), page.status_code, url in home.text
 
 
 async def rels(browser: httpx2.AsyncClient) -> dict[str, str]:
@@ -641,6 +696,109 @@ class TestPages:
         assert title is not None
         assert title.text == "Ada Example"
 
+    async def test_all_posts_read_back_from_the_pages_of_the_feed(
+        self, site: SimulatedSite, browser: httpx2.AsyncClient
+    ) -> None:
+        await publish_days(browser, await bearer(browser), 45)
+
+        pages = await feed(browser)
+
+        assert [len(page) for page in pages] == [20, 20, 5]
+        entries = [entry["properties"] for page in pages for entry in page]
+        newest_first = sorted(site.posts, key=lambda post: post.published, reverse=True)
+        assert [entry["url"] for entry in entries] == [[post.url] for post in newest_first]
+        times = [instant(entry["published"][0]) for entry in entries]
+        assert times == [post.published for post in newest_first]
+        for entry in entries:
+            assert entry["syndication"] == WATCH["properties"]["syndication"]
+            assert entry["watch-of"][0]["properties"]["trakt-watch-id"] == ["3373536619"]
+
+    @pytest.mark.parametrize(
+        ("query", "status"),
+        [("page=1", 200), ("page=2", 404), ("page=0", 422), ("page=x", 422)],
+        ids=["the first", "past the end", "zero", "no number"],
+    )
+    async def test_a_feed_without_posts_has_one_page(
+        self, browser: httpx2.AsyncClient, query: str, status: int
+    ) -> None:
+        assert (await browser.get(f"/?{query}")).status_code == status
+
+    async def test_a_visitor_can_leaf_forth_and_back(self) -> None:
+        async with visiting(having(Habits(feed_page_size=1))) as browser:
+            await publish_days(browser, await bearer(browser), 3)
+            pages = [(await browser.get(f"/?page={number}")).text for number in (1, 2, 3)]
+
+        links = [BeautifulSoup(page, "html.parser").select("nav a") for page in pages]
+        assert [[str(link["href"]) for link in found] for found in links] == [
+            [f"{ORIGIN}/?page=2"],
+            [f"{ORIGIN}/", f"{ORIGIN}/?page=3"],
+            [f"{ORIGIN}/?page=2"],
+        ]
+
+    async def test_of_a_post_that_lost_all_but_its_text_the_feed_shows_that(self) -> None:
+        async with visiting(having(Habits(content_only=True))) as browser:
+            await browser.post("/micropub", json=WATCH, headers=await bearer(browser))
+            ((entry,),) = await feed(browser)
+
+        assert instant(entry["properties"].pop("published")[0]) == NOON
+        del entry["properties"]["author"]
+        assert entry["properties"] == {
+            "content": WATCH["properties"]["content"],
+            "url": [f"{ORIGIN}/posts/1"],
+        }
+
+    async def test_posts_of_other_programs_are_there_without_any_request(
+        self, site: SimulatedSite, browser: httpx2.AsyncClient
+    ) -> None:
+        address = site.publish_before(OF_THE_GO_PROGRAM)
+        plain = {"watch-of": ["https://films.example/1"], "published": ["2021-01-01T20:00:00Z"]}
+        site.publish_before(plain, f"{ORIGIN}/2021/old")
+
+        requests = site.requests
+        ((newer, older),) = await feed(browser)
+        page = await browser.get(f"{ORIGIN}/2021/old")
+        listed = await source(browser, await bearer(browser))
+
+        assert requests == []
+        assert newer["properties"]["url"] == [address]
+        cite = newer["properties"]["watch-of"][0]["properties"]
+        assert cite["trakt-watch-id"] == ["3373536619"]
+        assert "trakt-ids" not in cite
+        assert older["properties"]["watch-of"] == ["https://films.example/1"]
+        assert older["properties"]["url"] == [f"{ORIGIN}/2021/old"]
+        (link,) = BeautifulSoup(page.text, "html.parser").select("a.u-watch-of")
+        assert link["href"] == "https://films.example/1"
+        assert listed["items"][0]["properties"] == OF_THE_GO_PROGRAM | {"url": [address]}
+        assert site.posts[0].created_at == datetime(2022, 6, 1, 20, tzinfo=UTC)
+
+    async def test_the_author_can_take_a_post_away(
+        self, site: SimulatedSite, browser: httpx2.AsyncClient
+    ) -> None:
+        url = site.publish_before({"content": ["Hello"]})
+
+        site.delete(url)
+
+        assert (await browser.get(url)).status_code == 410
+        assert (await source(browser, await bearer(browser)))["items"] == []
+
+    async def test_five_thousand_posts_are_written_and_read_in_a_moment(
+        self, site: SimulatedSite, browser: httpx2.AsyncClient
+    ) -> None:
+        headers = await bearer(browser)
+        begun = time.monotonic()
+
+        for hours in range(5000):
+            published = (NOON - timedelta(hours=hours)).isoformat()
+            properties = {"content": ["Hi"], "published": [published], "mp-slug": [f"s-{hours}"]}
+            site.publish_before(properties)
+        for offset in range(0, 5000, 50):
+            page = await source(browser, headers, limit="50", offset=str(offset))
+            assert len(page["items"]) == 50
+        for number in range(1, 251):
+            assert (await browser.get("/", params={"page": number})).status_code == 200
+
+        assert time.monotonic() - begun < 30
+
     @pytest.mark.parametrize("path", ["/", "/auth", "/posts/none"])
     async def test_every_page_says_that_it_is_simulated(
         self, browser: httpx2.AsyncClient, path: str
@@ -745,6 +903,135 @@ class TestHabits:
         assert created.status_code == 202
         assert "url" not in listed["items"][0]["properties"]
 
+    async def test_a_site_may_drop_all_but_some_properties(self) -> None:
+        site = having(Habits(kept_properties=("content", "published")))
+        async with visiting(site) as browser:
+            headers = await bearer(browser)
+            created = await browser.post("/micropub", json=WATCH, headers=headers)
+            listed = await source(browser, headers)
+            page = await browser.get("/")
+
+        kept = {name: WATCH["properties"][name] for name in ("published", "content")}
+        assert listed["items"][0]["properties"] == kept | {"url": [created.headers["Location"]]}
+        assert "3373536619" not in page.text
+        assert json.loads(site.posts[0].body) == WATCH
+
+    async def test_a_site_may_ignore_slugs(self) -> None:
+        async with visiting(having(Habits(ignores_slug=True))) as browser:
+            headers = await bearer(browser)
+            created = [await browser.post("/micropub", json=WATCH, headers=headers) for _ in "ab"]
+
+        locations = [answer.headers["Location"] for answer in created]
+        assert locations == [f"{ORIGIN}/posts/1", f"{ORIGIN}/posts/2"]
+
+    async def test_an_equal_slug_may_replace_the_post(self) -> None:
+        site = having(Habits(slug_replaces=True, create_status=202))
+        async with visiting(site) as browser:
+            headers = await bearer(browser)
+            first = await browser.post("/micropub", json=WATCH, headers=headers)
+            site.publish_before({"content": ["Something else"]})
+            other = a_watch(summary=["Watched Dune again"])
+            second = await browser.post("/micropub", json=other, headers=headers)
+
+        assert (first.status_code, second.status_code) == (202, 202)
+        assert first.headers["Location"] == second.headers["Location"]
+        assert [post.number for post in site.posts] == [1, 2]
+        assert site.posts[0].properties["summary"] == ["Watched Dune again"]
+
+    async def test_a_site_may_have_no_source_query(self) -> None:
+        async with visiting(having(Habits(has_no_source=True))) as browser:
+            headers = await bearer(browser)
+            url = (await browser.post("/micropub", json=WATCH, headers=headers)).headers["Location"]
+            config = await browser.get("/micropub?q=config", headers=headers)
+            asked = [await source(browser, headers), await source(browser, headers, url=url)]
+
+        assert [answer["error"] for answer in asked] == ["invalid_request"] * 2
+        assert config.json()["q"] == ["config", "syndicate-to"]
+
+    async def test_reading_posts_may_take_the_scope_update(self) -> None:
+        async with visiting(having(Habits(source_needs_update=True))) as browser:
+            poor = await browser.get("/micropub?q=source", headers=await bearer(browser, "create"))
+            rich = await browser.get("/micropub?q=source", headers=await bearer(browser))
+
+        assert (poor.status_code, poor.json()["error"]) == (403, "insufficient_scope")
+        assert rich.json()["items"] == []
+
+    async def test_a_site_may_list_nothing_although_it_has_posts(self) -> None:
+        async with visiting(having(Habits(lists_nothing=True))) as browser:
+            headers = await bearer(browser)
+            url = (await browser.post("/micropub", json=WATCH, headers=headers)).headers["Location"]
+            listed = await source(browser, headers)
+            read = await source(browser, headers, url=url)
+            page = await browser.get(url)
+
+        assert listed == {"items": [], "paging": {}}
+        assert read["error"] == "invalid_request"
+        assert page.status_code == 200
+
+    async def test_a_list_may_give_no_more_than_ten(self) -> None:
+        async with visiting(having(Habits(largest_page=10))) as browser:
+            headers = await bearer(browser)
+            await publish_days(browser, headers, 12)
+            first = await source(browser, headers, limit="100")
+            rest = await source(browser, headers, limit="100", offset="10")
+
+        assert [len(page["items"]) for page in (first, rest)] == [10, 2]
+        assert first["paging"] == {"limit": 10, "offset": 0, "total": 12}
+
+    async def test_a_list_may_be_turned_by_cursors_and_be_in_the_order_of_coming(self) -> None:
+        async with visiting(having(Habits(cursor_paging=True))) as browser:
+            headers = await bearer(browser)
+            # Day 5 came first and day 1 last: the dates run against the order of coming.
+            await publish_days(browser, headers, 5)
+            ignored = await source(browser, headers, limit="2", offset="2")
+            pages = [await source(browser, headers, limit="2")]
+            while "after" in pages[-1]["paging"]:
+                after = pages[-1]["paging"]["after"]
+                pages.append(await source(browser, headers, limit="2", after=after))
+            newest = await source(browser, headers, before=pages[1]["paging"]["before"])
+
+        assert slugs(*pages) == ["day-01", "day-02", "day-03", "day-04", "day-05"]
+        assert "before" not in pages[0]["paging"]
+        assert ignored == pages[0]
+        assert slugs(newest) == ["day-01", "day-02"]
+
+    async def test_a_cursor_that_is_none_is_refused(self) -> None:
+        async with visiting(having(Habits(cursor_paging=True))) as browser:
+            answer = await source(browser, await bearer(browser), after="yesterday")
+
+        assert answer["error"] == "invalid_request"
+
+    async def test_posts_may_be_shown_late(self, clock: Clock) -> None:
+        habits = Habits(shown_after=timedelta(minutes=5))
+        site = SimulatedSite(ORIGIN, now=clock, habits=habits)
+        async with visiting(site) as browser:
+            headers = await bearer(browser)
+            created = await browser.post("/micropub", json=WATCH, headers=headers)
+            url = created.headers["Location"]
+            clock.time += timedelta(minutes=4, seconds=59)
+            early = await everywhere(browser, headers, url)
+            clock.time += timedelta(seconds=1)
+            late = await everywhere(browser, headers, url)
+
+        assert (created.status_code, len(site.posts)) == (201, 1)
+        assert early == (0, "invalid_request", 404, False)
+        assert late == (1, None, 200, True)
+
+    @pytest.mark.parametrize(("outcome", "count"), [("created", 1), ("lost", 0)])
+    async def test_a_challenge_may_stand_before_every_answer_to_a_create(
+        self, outcome: Literal["created", "lost"], count: int
+    ) -> None:
+        site = having(Habits(html_200=outcome))
+        async with visiting(site) as browser:
+            headers = await bearer(browser)
+            answer = await browser.post("/micropub", json=WATCH, headers=headers)
+            listed = await source(browser, headers)
+
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/html")
+        assert "Location" not in answer.headers
+        assert len(site.posts) == len(listed["items"]) == count
+
 
 class TestOneOffs:
     @pytest.mark.parametrize(("creates", "count"), [(False, 0), (True, 1)])
@@ -789,6 +1076,43 @@ class TestOneOffs:
 
         assert (await sending).status_code == 201
         assert written_before_the_answer == 1
+
+    @pytest.mark.parametrize(
+        "at",
+        ["GET /micropub", "GET /micropub?q=source", "GET /"],
+        ids=["a query", "one kind of query", "any page"],
+    )
+    async def test_any_request_may_meet_trouble_and_only_the_one_that_is_meant(
+        self, site: SimulatedSite, browser: httpx2.AsyncClient, at: str
+    ) -> None:
+        headers = await bearer(browser)
+        site.then(Answer(502), at=at)
+
+        created = await browser.post("/micropub", json=WATCH, headers=headers)
+        queries = [await browser.get("/micropub?q=source", headers=headers) for _ in "ab"]
+
+        assert created.status_code == 201
+        assert [answer.status_code for answer in queries] == [502, 200]
+
+    @pytest.mark.parametrize(("creates", "status"), [(False, 200), (True, 400)])
+    async def test_the_answer_to_a_renewal_may_be_lost(
+        self, clock: Clock, *, creates: bool, status: int
+    ) -> None:
+        habits = Habits(with_refresh_token=True)
+        site = SimulatedSite(ORIGIN, now=clock, habits=habits)
+        async with visiting(site) as browser:
+            token = await sign_in(browser)
+            form = {
+                "grant_type": "refresh_token",
+                "refresh_token": token["refresh_token"],
+                "client_id": CLIENT,
+            }
+            site.then(Dropped(creates=creates), at="POST /token")
+
+            with pytest.raises(httpx2.ReadError):
+                await browser.post("/token", data=form)
+
+            assert (await browser.post("/token", data=form)).status_code == status
 
     async def test_every_request_is_remembered(
         self, site: SimulatedSite, browser: httpx2.AsyncClient

@@ -8,9 +8,7 @@ import pytest
 
 from app.demo.catalogue import DARK, DUNE, LIES, SECRETS, SPECIAL, EpisodeOf, Film, Show
 from app.demo.trakt import SimulatedTrakt
-from app.demo.trakt_door import (
-    Status,
-)
+from app.demo.trakt_door import Status
 from app.demo.trakt_history import BadDays
 from tests.conftest import NOON
 from tests.trakt_contract import errors
@@ -84,6 +82,7 @@ async def test_the_other_answers_keep_the_contract(
     reads = {
         "/sync/last_activities": "sync.lastActivities",
         "/users/settings": "users.settings",
+        "/users/me/stats": "users.stats",
         "/sync/watched/movies?extended=min": "sync.watchedMoviesMinimal",
         "/sync/watched/shows?extended=min&specials=true": "sync.watchedShowsMinimal",
         "/sync/watched/episodes?extended=min": "sync.watchedEpisodesMinimal",
@@ -271,6 +270,215 @@ async def test_a_page_past_the_end_of_a_map_is_an_empty_object(
 
     assert len(first.json()) == 1
     assert second.json() == {}
+
+
+async def test_a_paged_map_tells_how_many_pages_and_items_there_are(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient
+) -> None:
+    trakt.fill(5, [Film(f"Film {number}", 2000, number, f"film-{number}") for number in range(5)])
+
+    pages = [
+        await api.get(f"/sync/watched/movies?extended=min&page={page}&limit=2")
+        for page in (1, 2, 3)
+    ]
+    whole = await api.get("/sync/watched/movies?extended=min")
+
+    assert [len(page.json()) for page in pages] == [2, 2, 1]
+    assert {key: times for page in pages for key, times in page.json().items()} == whole.json()
+    assert pages[0].headers["X-Pagination-Page-Count"] == "3"
+    assert pages[0].headers["X-Pagination-Item-Count"] == "5"
+    assert "X-Pagination-Page" not in whole.headers
+
+
+async def test_the_totals_count_plays_and_titles(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient
+) -> None:
+    for work in (DUNE, DUNE, LIES, SECRETS, SPECIAL):
+        trakt.watch(work)
+
+    totals = (await api.get("/users/ada/stats")).json()
+    trakt.history.bad_days = BadDays(uncounted=2)
+    behind = (await api.get("/users/me/stats")).json()
+
+    assert (totals["movies"]["plays"], totals["movies"]["watched"]) == (2, 1)
+    assert (totals["episodes"]["plays"], totals["episodes"]["watched"]) == (3, 3)
+    assert totals["shows"]["watched"] == 2
+    assert (behind["movies"]["plays"], behind["episodes"]["plays"]) == (0, 1)
+    assert (await api.get("/users/bob/stats")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("bad_day", "shows", "films"),
+    [
+        (BadDays(), 2, 1),
+        (BadDays(empty_maps=True), 0, 0),
+        (BadDays(shortened_maps=True), 1, 0),
+        # The last change was that of the film, the one before that of the special.
+        (BadDays(stale_maps=1), 2, 0),
+        (BadDays(stale_maps=2), 1, 0),
+        (BadDays(stale_maps=9), 0, 0),
+    ],
+    ids=["a good day", "empty", "half", "a change behind", "two behind", "before everything"],
+)
+async def test_maps_have_bad_days_of_which_the_history_knows_nothing(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient, bad_day: BadDays, shows: int, films: int
+) -> None:
+    for work in (LIES, SPECIAL, DUNE):
+        trakt.watch(work)
+    await api.get("/sync/watched/shows?extended=min&specials=true")
+    trakt.history.bad_days = bad_day
+
+    told = [
+        (await api.get(f"/sync/watched/{kind}?extended=min&specials=true")).json()
+        for kind in ("shows", "movies")
+    ]
+
+    assert [len(times) for times in told] == [shows, films]
+    assert len(await titles(api)) == 3
+
+
+async def test_a_stale_map_still_shows_what_was_removed_or_corrected(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient
+) -> None:
+    removed, corrected = trakt.watch(LIES), trakt.watch(DUNE)
+    before = [await a_map(api, kind) for kind in ("movies", "episodes")]
+    trakt.remove(removed)
+    trakt.correct(corrected, NOON - timedelta(days=3))
+
+    after = [await a_map(api, kind) for kind in ("movies", "episodes")]
+    trakt.history.bad_days = BadDays(stale_maps=2)
+    stale = [await a_map(api, kind) for kind in ("movies", "episodes")]
+
+    assert after == [{str(DUNE.trakt): ["2026-11-17T12:00:00.000Z"]}, {}]
+    assert stale == before
+
+
+async def a_map(api: httpx2.AsyncClient, kind: str) -> object:
+    return (await api.get(f"/sync/watched/{kind}?extended=min")).json()
+
+
+async def test_a_play_that_other_apps_redate_has_a_new_id(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient, clock: Clock
+) -> None:
+    old = trakt.watch(DUNE)
+    trakt.watch(LIES, at=NOON - timedelta(days=1))
+    clock.moment += timedelta(minutes=5)
+
+    new = trakt.redate(old, NOON - timedelta(days=2))
+
+    items = (await api.get("/sync/history")).json()
+    assert [item["id"] for item in items if item["type"] == "movie"] == [new]
+    assert new != old
+    assert await titles(api) == ["Lies", "Dune"]
+    assert trakt.history.stamps()["movie"] == clock.moment
+
+
+async def test_a_corrected_play_keeps_its_id_and_changes_its_place(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient, clock: Clock
+) -> None:
+    play = trakt.watch(DUNE)
+    trakt.watch(LIES, at=NOON - timedelta(days=1))
+    clock.moment += timedelta(minutes=5)
+
+    trakt.correct(play, "unknown")
+
+    last = (await api.get("/sync/history")).json()[-1]
+    assert (last["id"], last["watched_at"]) == (play, "1970-01-01T00:00:00.000Z")
+    assert len((await api.get(f"/sync/history/movies/{DUNE.trakt}")).json()) == 1
+    assert trakt.history.stamps()["movie"] == clock.moment
+
+
+def test_a_play_that_is_not_there_cannot_be_redated(trakt: SimulatedTrakt) -> None:
+    play = trakt.watch(DUNE)
+    trakt.remove(play)
+
+    with pytest.raises(KeyError):
+        trakt.redate(play, NOON)
+    with pytest.raises(KeyError):
+        trakt.correct(play, NOON)
+
+
+async def test_a_hidden_title_can_be_found_again(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient
+) -> None:
+    trakt.watch(DUNE)
+    trakt.hide(DUNE)
+    hidden = [await titles(api), await a_map(api, "movies")]
+
+    trakt.unhide(DUNE)
+
+    assert hidden == [[], {}]
+    assert await titles(api) == ["Dune"]
+    assert await a_map(api, "movies") == {str(DUNE.trakt): ["2026-11-20T12:00:00.000Z"]}
+
+
+async def test_the_plays_of_a_merged_title_keep_their_ids_under_the_other(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient, clock: Clock
+) -> None:
+    twin = Film("Dune", 2021, 999_001, "dune-part-one")
+    plays = {trakt.watch(twin), trakt.watch(twin), trakt.watch(DUNE)}
+    stamps = trakt.history.stamps()
+    clock.moment += timedelta(minutes=5)
+
+    trakt.merge(twin, DUNE)
+
+    of_old = (await api.get(f"/sync/history/movies/{twin.trakt}")).json()
+    of_new = (await api.get(f"/sync/history/movies/{DUNE.trakt}")).json()
+    assert of_old == []
+    assert {item["id"] for item in of_new} == plays
+    assert {item["movie"]["ids"]["trakt"] for item in of_new} == {DUNE.trakt}
+    assert await a_map(api, "movies") == {str(DUNE.trakt): ["2026-11-20T12:00:00.000Z"] * 3}
+    assert trakt.history.stamps() == stamps
+    assert twin not in trakt.history.known_works()
+
+
+async def test_every_list_is_a_part_of_the_whole_history(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient
+) -> None:
+    trakt.fill(90)
+    plays = [play.id for play in trakt.plays]
+    for play in plays[::3]:
+        trakt.remove(play)
+    trakt.history.remove(plays[1:40:3])
+    for play in plays[50::3]:
+        trakt.correct(play, NOON - timedelta(hours=play % 50))
+    whole = (await api.get("/sync/history", params={"limit": 250})).json()
+
+    films, episodes, dark, season, late = [
+        (await api.get(f"/sync/history{path}limit=250")).json()
+        for path in (
+            "/movies?",
+            "/episodes?",
+            f"/shows/{DARK.trakt}?",
+            f"/seasons/{LIES.season_id}?",
+            "?start_at=2026-11-19T00:00:00Z&end_at=2026-11-19T20:00:00Z&",
+        )
+    ]
+
+    assert len(whole) == len(trakt.plays) == 90 - 30 - 13
+    assert whole == sorted(whole, key=lambda one: (one["watched_at"], one["id"]), reverse=True)
+    assert films == [item for item in whole if item["type"] == "movie"]
+    assert episodes == [item for item in whole if item["type"] == "episode"]
+    assert dark == season
+    assert dark == [item for item in episodes if item["show"]["ids"]["slug"] == "dark"]
+    between = ("2026-11-19T00:00:00.000Z", "2026-11-19T20:00:00.000Z")
+    assert late == [item for item in whole if between[0] <= item["watched_at"] <= between[1]]
+    assert dark
+    assert late
+
+
+def test_thousands_of_plays_come_and_go_among_a_hundred_thousand_in_a_moment(
+    trakt: SimulatedTrakt,
+) -> None:
+    trakt.fill(100_000)
+    begun = time.monotonic()
+
+    for hours in range(2000):
+        play = trakt.watch(DUNE, at=NOON - timedelta(hours=hours))
+        trakt.remove(trakt.redate(play, NOON))
+
+    assert len(trakt.plays) == 100_000
+    assert time.monotonic() - begun < 30
 
 
 async def test_writes_keep_the_contract_and_tell_no_ids(

@@ -5,41 +5,27 @@ treat it as any website. `Habits` make it deviate as real servers do; `Simulated
 it misbehave once.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import FileResponse, HTMLResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.demo.site_door import Door, Record, Seen
 from app.demo.site_habits import Answer, Dropped, Habits, Held, OneOff
 from app.demo.site_indieauth import IndieAuth, Refused, refusal
-from app.demo.site_micropub import Micropub, Post, newest_first
+from app.demo.site_micropub import Micropub
+from app.demo.site_posts import Post, Properties, Sent, Shelf, instant
 
 __all__ = ["Answer", "Dropped", "Habits", "Held", "Post", "Seen", "SimulatedSite"]
 
 HERE = Path(__file__).parent
 # Posts may hold HTML of their author, as on any blog; scripts are never among it.
 POLICY = "default-src 'self'; img-src * data:; script-src 'none'; base-uri 'none'"
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A request and what became of it; names of headers in lower case.
-
-    ``status`` is None when the answer broke off.
-    """
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
-    status: int | None
 
 
 class SimulatedSite:
@@ -56,7 +42,8 @@ class SimulatedSite:
         self.me = f"{origin}/"
         self.habits = habits
         self.person = {"name": name, "url": self.me, "photo": f"{origin}/portrait.svg"}
-        self.requests: list[Seen] = []
+        self.now = now
+        self.record = Record()
         self.templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -68,21 +55,42 @@ class SimulatedSite:
         self.indieauth = IndieAuth(
             origin, now=now, habits=habits, profile=self.person, page=self.page
         )
-        self.micropub = Micropub(origin, now=now, habits=habits, token=self.indieauth.token)
+        self.shelf = Shelf(origin, now=now, habits=habits)
+        self.micropub = Micropub(self.shelf, now=now, habits=habits, token=self.indieauth.token)
         self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         self.app.add_exception_handler(Refused, refusal)
-        self.app.add_middleware(Recorder, seen=self.requests)
-        for routes in (self.routes(), self.indieauth.routes(), self.micropub.routes()):
+        self.app.add_middleware(Door, record=self.record)
+        for routes in (self.indieauth.routes(), self.micropub.routes(), self.routes()):
             self.app.include_router(routes)
 
     @property
     def posts(self) -> list[Post]:
         """Return all posts in the order they came, drafts and deleted ones included."""
-        return self.micropub.posts
+        return list(self.shelf.by_url.values())
 
-    def then(self, answer: OneOff) -> None:
-        """Behave as told at the next Micropub POST that has no such order yet."""
-        self.micropub.one_offs.append(answer)
+    @property
+    def requests(self) -> list[Seen]:
+        """Return the requests, oldest first; of very many the last 10,000."""
+        return list(self.record.seen)
+
+    def then(self, one_off: OneOff, *, at: str = "POST /micropub") -> None:
+        """Behave as told at the next request that has no such order yet.
+
+        ``at`` is how that request begins: ``GET /micropub?q=source``, ``POST /token``, ``GET /``.
+        """
+        self.record.one_offs.append((at, one_off))
+
+    def publish_before(self, properties: Properties, url: str | None = None) -> str:
+        """Put an h-entry here as another program did long ago, and return its URL.
+
+        Its shape is not checked. It came when it says it was published, else now.
+        """
+        came = instant(properties.get("published", []), self.now())
+        return self.shelf.add(Sent(["h-entry"], properties, at=came), url).url
+
+    def delete(self, url: str) -> None:
+        """Take a post away, as its author does in the website's own administration."""
+        self.shelf.delete(url)
 
     def revoke_tokens(self) -> None:
         """Withdraw all access, so that every token is invalid from now on."""
@@ -92,22 +100,28 @@ class SimulatedSite:
         """Return the pages a visitor sees."""
         router = APIRouter()
         router.add_api_route("/", self.home)
-        router.add_api_route("/posts/{slug}", self.permalink)
         router.add_api_route("/site.css", self.stylesheet)
         router.add_api_route("/portrait.svg", self.portrait)
+        # Posts of other programs may have any URL.
+        router.add_api_route("/{path:path}", self.permalink)
         return router
 
-    async def home(self) -> Response:
-        """Show the profile with the newest posts first."""
+    async def home(self, page: Annotated[int, Query(ge=1)] = 1) -> Response:
+        """Show the profile with the newest posts first, or a page of older ones."""
         if self.habits.html_403_challenge:
             return self.page("site_challenge.html", 403)
-        public = [post for post in self.posts if post.is_public]
-        return self.page("site_home.html", posts=newest_first(public))
+        size = self.habits.feed_page_size
+        public = (post for post in self.shelf.newest_first() if post.is_public)
+        # One more than fits tells whether there is a next page.
+        posts = list(islice(public, (page - 1) * size, page * size + 1))
+        if page > 1 and not posts:
+            return self.page("site_missing.html", 404)
+        older = page + 1 if len(posts) > size else None
+        return self.page("site_home.html", posts=posts[:size], number=page, older=older)
 
     async def permalink(self, request: Request) -> Response:
         """Show one post; 410 when it is deleted, 404 when it is a draft or never was."""
-        path = request.url.path
-        post = next((post for post in self.posts if post.url == self.me.rstrip("/") + path), None)
+        post = self.shelf.shown(self.me.rstrip("/") + request.url.path)
         if post and post.deleted:
             return self.page("site_gone.html", 410)
         if post is None or not post.is_public:
@@ -126,52 +140,3 @@ class SimulatedSite:
         """Return ``template`` as an HTML page."""
         html = self.templates.get_template(template).render(context)
         return HTMLResponse(html, status, {"Content-Security-Policy": POLICY})
-
-
-class Recorder:
-    """Notes every request in ``seen`` once it has been answered."""
-
-    def __init__(self, app: ASGIApp, seen: list[Seen]) -> None:
-        self.app = app
-        self.seen = seen
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request = Request(scope, receive)
-        body = await request.body()
-        to_replay: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-        sent: list[Message] = []
-
-        async def replay() -> Message:
-            return to_replay.pop() if to_replay else await receive()
-
-        async def watch(message: Message) -> None:
-            sent.append(message)
-            if is_last(message):
-                self.seen.append(seen(request, body, sent[0]["status"]))
-            await send(message)
-
-        try:
-            await self.app(scope, replay, watch)
-        finally:
-            if not sent or not is_last(sent[-1]):
-                self.seen.append(seen(request, body, None))
-
-
-def is_last(message: Message) -> bool:
-    """Tell whether an answer is complete with ``message``."""
-    return message["type"] == "http.response.body" and not message.get("more_body", False)
-
-
-def seen(request: Request, body: bytes, status: int | None) -> Seen:
-    """Return the record of a request."""
-    return Seen(
-        method=request.method,
-        path=request.url.path,
-        query=request.url.query,
-        headers=dict(request.headers),
-        body=body,
-        status=status,
-    )

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Literal
 
 import httpx2
 from starlette.responses import Response
@@ -35,15 +36,40 @@ class Habits:
     create_status: int = 201
     # 401 is what microblog.pub answers.
     insufficient_scope_status: int = 403
-    # Like microblog.pub: only the text of a post survives, and posts cannot be listed.
+    # Like microblog.pub: only the text of a post survives, its URL is a number, and posts cannot
+    # be listed.
     content_only: bool = False
+    # Like Known: all other properties are dropped when a post comes; None: it keeps everything.
+    kept_properties: tuple[str, ...] | None = None
+    # Like Micro.blog and Known: the URL of a post is a number, whatever ``mp-slug`` asks for.
+    ignores_slug: bool = False
+    # Like Indiekit with a database: a post with a slug in use takes that post's place.
+    slug_replaces: bool = False
+    # A CDN's challenge page instead of the answer to every create; the post exists or does not.
+    html_200: Literal["created", "lost"] | None = None
+    # Like a site with a slow build: posts are in no list and on no page before this time is over.
+    shown_after: timedelta = timedelta()
+
     # Like WordPress when False: listed posts do not tell their URL.
     source_lists_urls: bool = True
+    # 400 to every ``q=source``, with a URL or without.
+    has_no_source: bool = False
+    # Like django-indieweb: ``q=source`` takes the scope ``update``.
+    source_needs_update: bool = False
+    # Like Indiekit without a database: a list without members, and 400 where a URL is named.
+    lists_nothing: bool = False
+    # Like a list of 10 on WordPress: whoever asks for more gets no more; None: no such limit.
+    largest_page: int | None = None
+    # Like Indiekit: lists go from the post that came last to the one that came first, whatever
+    # their dates, and go on by ``after`` and ``before``; ``offset`` has no effect.
+    cursor_paging: bool = False
+    # Posts on one page of the feed that visitors see.
+    feed_page_size: int = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer instead of the website's own; the post exists only if ``creates``."""
+    """An answer instead of the website's own; what was asked is done only if ``creates``."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -55,11 +81,23 @@ class Answer:
         return Response(self.body, self.status, self.headers)
 
 
+# What a CDN shows in place of a website's answer.
+CHALLENGE = Answer(
+    200,
+    {"Content-Type": "text/html; charset=utf-8"},
+    "<!DOCTYPE html><title>Just a moment...</title><h1>Checking that you are human</h1>",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """No answer: the connection dies; the post exists only if ``creates``."""
+    """No answer: the connection dies; what was asked is done only if ``creates``."""
 
     creates: bool = False
+
+    def response(self) -> Response:
+        """Return the answer that breaks off."""
+        return DroppedResponse()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,20 @@
 """The Micropub endpoint of the simulated website."""
 
 import json
-import re
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import chain, count
+from itertools import islice
 from typing import Any, TypeGuard
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request
+from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, Response
 
-from app.demo.site_habits import Answer, Dropped, DroppedResponse, Habits, Held, OneOff
+from app.demo.site_habits import CHALLENGE, Habits
 from app.demo.site_indieauth import Refused, Token
-
-Properties = dict[str, list[Any]]
+from app.demo.site_posts import Post, Properties, Sent, Shelf, instant
 
 FORM = "application/x-www-form-urlencoded"
 # The names of a form that are not properties of the post.
@@ -24,50 +22,21 @@ FORM_ONLY = {"h", "access_token", "action", "url", "q"}
 PAGE_SIZE = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
-    """A post as it was created, or last updated.
-
-    ``properties`` are exactly those received, commands such as ``mp-slug`` included;
-    ``headers`` (names in lower case) and ``body`` are those of the request that created it.
-    """
-
-    url: str
-    type: list[str]
-    properties: Properties
-    created_at: datetime
-    headers: Mapping[str, str]
-    body: bytes
-    deleted: bool = False
-
-    @property
-    def published(self) -> datetime:
-        """Return the time the post gives as its own, else the time it came; always aware."""
-        return instant(self.properties.get("published", []), self.created_at)
-
-    @property
-    def is_public(self) -> bool:
-        """Tell whether visitors may see it."""
-        return not self.deleted and self.properties.get("post-status") != ["draft"]
-
-
 class Micropub:
     """Writes and reads the posts of one person, for those who bear one of the person's tokens."""
 
     def __init__(
         self,
-        origin: str,
+        shelf: Shelf,
         *,
         now: Callable[[], datetime],
         habits: Habits,
         token: Callable[[str], Token | None],
     ) -> None:
-        self.origin = origin
+        self.shelf = shelf
         self.now = now
         self.habits = habits
         self.token = token
-        self.posts: list[Post] = []
-        self.one_offs: deque[OneOff] = deque()
 
     def routes(self) -> APIRouter:
         """Return the endpoint, ready to be included in an app."""
@@ -77,32 +46,13 @@ class Micropub:
         return router
 
     async def answer_post(self, request: Request) -> Response:
-        """Carry out a request, unless a one-off behaviour is due."""
-        body = await request.body()
-        match self.one_offs.popleft() if self.one_offs else None:
-            case Answer(creates=creates) as answer:
-                if creates:
-                    self.carry_out(request, body)
-                return answer.response()
-            case Dropped(creates=creates):
-                if creates:
-                    self.carry_out(request, body)
-                return DroppedResponse()
-            case Held(until=until, reached=reached):
-                response = self.carry_out(request, body)
-                reached.set()
-                await until.wait()
-                return response
-            case None:
-                return self.carry_out(request, body)
-
-    def carry_out(self, request: Request, body: bytes) -> Response:
         """Create, update, delete or undelete a post.
 
         Raises:
             Refused: nothing was written.
 
         """
+        body = await request.body()
         is_json = kind(request.headers.get("Content-Type", "")) == "json"
         form = [] if is_json else form_fields(body)
         tokens = [value for name, value in form if name == "access_token"]
@@ -114,13 +64,15 @@ class Micropub:
                 return self.create(document, scope, request, body)
             case "update" if is_json:
                 self.need(scope, "update")
-                self.change(document, lambda post: updated(post, document))
+                post = self.shelf.existing(document.get("url"))
+                self.shelf.put(updated(post, document))
             case "delete":
                 self.need(scope, "delete")
-                self.change(document, lambda post: replace(post, deleted=True))
+                self.shelf.delete(document.get("url"))
             case "undelete":
                 self.need(scope, "undelete")
-                self.change(document, lambda post: replace(post, deleted=False))
+                post = self.shelf.existing(document.get("url"))
+                self.shelf.put(replace(post, deleted=False))
             case _:
                 raise Refused("invalid_request", f"There is no action {action!r} in this form.")
         return Response(status_code=204)
@@ -153,80 +105,77 @@ class Micropub:
         self, document: Mapping[str, Any], scope: Collection[str], request: Request, body: bytes
     ) -> Response:
         """Publish a post, as a draft when the token allows no more than that."""
+        if self.habits.html_200 == "lost":
+            return CHALLENGE.response()
         if "draft" not in scope:
             self.need(scope, "create")
         types, properties = entry(document)
-        if self.habits.content_only:
-            properties = {"content": [plain_text(properties)]}
-        if "create" not in scope:
-            properties["post-status"] = ["draft"]
-        post = Post(
-            url=self.free_url(properties),
-            type=types,
-            properties=properties,
-            created_at=self.now(),
+        sent = Sent(
+            types,
+            properties,
+            at=self.now(),
             headers=dict(request.headers),
             body=body,
+            is_draft="create" not in scope,
         )
-        self.posts.append(post)
+        post = self.shelf.add(sent)
+        if self.habits.html_200 == "created":
+            return CHALLENGE.response()
         return Response(status_code=self.habits.create_status, headers={"Location": post.url})
-
-    def free_url(self, properties: Properties) -> str:
-        """Return a URL for a new post; a slug already taken gets "-2", as WordPress does."""
-        asked = "".join(str(value) for value in properties.get("mp-slug", []))
-        slug = re.sub(r"[^a-z0-9]+", "-", asked.lower()).strip("-") or str(len(self.posts) + 1)
-        taken = {post.url for post in self.posts}
-        slugs = chain([slug], (f"{slug}-{number}" for number in count(2)))
-        urls = (f"{self.origin}/posts/{slug}" for slug in slugs)
-        return next(url for url in urls if url not in taken)
-
-    def change(self, document: Mapping[str, Any], step: Callable[[Post], Post]) -> None:
-        """Put what ``step`` makes of the post that ``document`` names into its place."""
-        post = self.post(document.get("url"))
-        changed = step(post)
-        self.posts[self.posts.index(post)] = changed
-
-    def post(self, url: object) -> Post:
-        """Return the post at ``url``, also a deleted one.
-
-        Raises:
-            Refused: there never was one.
-
-        """
-        for post in self.posts:
-            if post.url == url:
-                return post
-        raise Refused("invalid_request", "There is no post at this url.")
 
     async def answer_query(self, request: Request) -> Response:
         """Answer ``q=config``, ``q=syndicate-to`` and ``q=source``."""
-        self.scope(request)
+        scope = self.scope(request)
         params = request.query_params
         match params.get("q"):
             case "config" if self.habits.content_only:
                 return JSONResponse({})
             case "config":
-                queries = ["config", "source", "syndicate-to"]
-                return JSONResponse({"q": queries, "syndicate-to": []})
+                return JSONResponse({"q": self.queries(), "syndicate-to": []})
             case "syndicate-to":
                 return JSONResponse({"syndicate-to": []})
-            case "source" if "url" in params:
-                wanted = params.getlist("properties[]") + params.getlist("properties")
-                return JSONResponse(self.source(params["url"], wanted))
-            case "source" if not self.habits.content_only:
-                return JSONResponse(
-                    self.listing(number(params, "limit", PAGE_SIZE), number(params, "offset", 0))
-                )
+            case "source" if not self.habits.has_no_source:
+                if self.habits.source_needs_update:
+                    self.need(scope, "update")
+                return JSONResponse(self.source(params))
         raise Refused("invalid_request", "This query is not answered here.")
 
-    def source(self, url: str, wanted: Collection[str]) -> dict[str, Any]:
+    def queries(self) -> list[str]:
+        """Return what may be asked, as ``q=config`` tells it."""
+        known = ["config", "source", "syndicate-to"]
+        return [name for name in known if name != "source" or not self.habits.has_no_source]
+
+    def source(self, params: QueryParams) -> dict[str, Any]:
+        """Return one post, or a part of the list of all.
+
+        Raises:
+            Refused: the post does not exist, or there is no such list.
+
+        """
+        if "url" in params:
+            wanted = params.getlist("properties[]") + params.getlist("properties")
+            return self.one(params["url"], wanted)
+        if self.habits.content_only:
+            raise Refused("invalid_request", "Posts cannot be listed here.")
+        limit = number(params, "limit", PAGE_SIZE)
+        if self.habits.largest_page:
+            limit = min(limit, self.habits.largest_page)
+        if self.habits.lists_nothing:
+            return {"items": [], "paging": {}}
+        if self.habits.cursor_paging:
+            return self.turned(limit, params)
+        return self.listing(limit, number(params, "offset", 0))
+
+    def one(self, url: str, wanted: Collection[str]) -> dict[str, Any]:
         """Return the post at ``url``, or only the ``wanted`` of its properties.
 
         Raises:
             Refused: it does not exist, or no longer.
 
         """
-        post = self.post(url)
+        post = self.shelf.shown(url)
+        if post is None or self.habits.lists_nothing:
+            raise Refused("invalid_request", "There is no post at this url.")
         if post.deleted:
             raise Refused("invalid_request", "This post is deleted.")
         properties = source_properties(post)
@@ -236,9 +185,27 @@ class Micropub:
 
     def listing(self, limit: int, offset: int) -> dict[str, Any]:
         """Return one page of the posts that exist, drafts included, newest date first."""
-        posts = newest_first(post for post in self.posts if not post.deleted)
+        posts = list(self.shelf.newest_first())
         page = posts[offset : offset + limit]
         paging = {"limit": limit, "offset": offset, "total": len(posts)}
+        return {"items": [self.listed(post) for post in page], "paging": paging}
+
+    def turned(self, limit: int, params: QueryParams) -> dict[str, Any]:
+        """Return the page that a cursor leads to, the post that came last first."""
+        after, before = (cursor(params, name) for name in ("after", "before"))
+        posts = list(self.shelf.last_come_first())
+        wanted = (
+            post
+            for post in posts
+            if (before is None or post.number > before)
+            and (before is not None or after is None or post.number < after)
+        )
+        page = list(islice(wanted, limit))
+        paging = {}
+        if page and page[-1] != posts[-1]:
+            paging["after"] = f"{page[-1].number:024x}"
+        if page and page[0] != posts[0]:
+            paging["before"] = f"{page[0].number:024x}"
         return {"items": [self.listed(post) for post in page], "paging": paging}
 
     def listed(self, post: Post) -> dict[str, Any]:
@@ -334,35 +301,6 @@ def is_member(value: object) -> bool:
     return isinstance(types, list) and all(map(is_type, types)) and is_lists(value["properties"])
 
 
-def instant(values: list[Any], default: datetime) -> datetime:
-    """Return the time that ``values`` give, read as UTC where it names no offset.
-
-    Raises:
-        Refused: it is no time.
-
-    """
-    if not values:
-        return default
-    try:
-        time = datetime.fromisoformat(values[0])
-    except (TypeError, ValueError) as error:
-        raise Refused("invalid_request", f"published: {values[0]!r} is no time.") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def plain_text(properties: Properties) -> str:
-    """Return the text of a post.
-
-    Raises:
-        Refused: with 500, as microblog.pub does when the content is missing or no plain text.
-
-    """
-    match properties.get("content"):
-        case [str(text), *_]:
-            return text
-    raise Refused("server_error", "KeyError", 500)
-
-
 def updated(post: Post, document: Mapping[str, Any]) -> Post:
     """Return ``post`` after an update (Micropub section 3.4).
 
@@ -405,11 +343,6 @@ def source_properties(post: Post) -> Properties:
     return {"published": [post.created_at.isoformat()]} | kept
 
 
-def newest_first(posts: Iterable[Post]) -> list[Post]:
-    """Return ``posts`` by their own date, the newest first."""
-    return sorted(posts, key=lambda post: post.published, reverse=True)
-
-
 def number(params: Mapping[str, str], name: str, default: int) -> int:
     """Return a count from a query.
 
@@ -421,3 +354,18 @@ def number(params: Mapping[str, str], name: str, default: int) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise Refused("invalid_request", f"{name} must be a number.")
     return int(text)
+
+
+def cursor(params: Mapping[str, str], name: str) -> int | None:
+    """Return the number of the post that a cursor names, None without one.
+
+    Raises:
+        Refused: it is no cursor of ours.
+
+    """
+    if name not in params:
+        return None
+    try:
+        return int(params[name], 16)
+    except ValueError as error:
+        raise Refused("invalid_request", f"{name} is no cursor.") from error

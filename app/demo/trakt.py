@@ -6,14 +6,14 @@ It is honest about Trakt's bad days too, and checked against Trakt's own publish
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from app.demo.catalogue import Work
-from app.demo.trakt_api import Gate, Person, reading_routes
+from app.demo.catalogue import CATALOGUE, Work
+from app.demo.trakt_api import Gate, Person, history_routes, reading_routes
 from app.demo.trakt_door import Door, Fault, Host, Record, Seen
 from app.demo.trakt_history import BadDays, History, Play
 from app.demo.trakt_oauth import App, Tokens, token_routes
@@ -55,6 +55,7 @@ class SimulatedTrakt:
             "api",
             gate.refusal,
             reading_routes(self.history, lambda: self.person),
+            history_routes(self.history, lambda: self.person),
             writing_routes(self.history),
         )
         self.auth = self.site(
@@ -83,7 +84,20 @@ class SimulatedTrakt:
 
     def remove(self, play_id: int) -> None:
         """Take one play away."""
-        self.history.remove(lambda play: play.id == play_id)
+        self.history.remove([play_id])
+
+    def correct(self, play_id: int, at: datetime | Literal["unknown"]) -> None:
+        """Give a play another time; it keeps its id. Raises `KeyError` for an unknown play."""
+        self.history.correct(play_id, at)
+
+    def redate(self, play_id: int, at: datetime | Literal["unknown"]) -> int:
+        """Give a play another time as other apps do, by removing and adding; return its new id.
+
+        Raises `KeyError` for an unknown play.
+        """
+        work = self.history.play(play_id).work
+        self.history.remove([play_id])
+        return self.history.watch(work, at)
 
     def revoke_everything(self) -> None:
         """Disconnect the app: the API answers 401 and a refresh 400."""
@@ -100,9 +114,9 @@ class SimulatedTrakt:
 
     # What Trakt does.
 
-    def fill(self, count: int) -> None:
-        """Add ``count`` old plays, one an hour, going back from a day ago."""
-        self.history.fill(count)
+    def fill(self, count: int, works: Sequence[Work] = CATALOGUE) -> None:
+        """Add ``count`` old plays of ``works`` in turn, one an hour, back from a day ago."""
+        self.history.fill(count, works)
 
     def add_raw(self, item: Mapping[str, object]) -> None:
         """Add a history item of any shape."""
@@ -111,6 +125,14 @@ class SimulatedTrakt:
     def hide(self, work: Work) -> None:
         """Make ``work`` unresolvable: its plays keep their place and are shown nowhere."""
         self.history.hide(work)
+
+    def unhide(self, work: Work) -> None:
+        """Let ``work`` be found again."""
+        self.history.unhide(work)
+
+    def merge(self, old: Work, new: Work) -> None:
+        """Make ``old`` a part of ``new``: its plays keep their ids and belong to ``new``."""
+        self.history.merge(old, new)
 
     def disable_app(self) -> None:
         """Refuse the app at the API with 403; its token calls still work."""

@@ -1,6 +1,6 @@
 """Reading: the routes of api.trakt.tv that the bridge asks, and who is let through to them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -9,17 +9,17 @@ from typing import TypeVar
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import QueryParams
 
-from app.demo.catalogue import EpisodeOf, Json
+from app.demo.catalogue import EpisodeOf, Film, Json
 from app.demo.trakt_door import refused, told, too_many
 from app.demo.trakt_history import (
     JOINED,
     KINDS,
     History,
-    Play,
     Wanted,
     moment_of,
     stamp,
 )
+from app.demo.trakt_maps import Form, Maps
 from app.demo.trakt_oauth import App, Tokens
 
 DEFAULT_LIMIT = 100
@@ -125,8 +125,9 @@ def whole(text: str | None, default: int) -> int:
 
 
 def reading_routes(history: History, person: Callable[[], Person]) -> APIRouter:
-    """Return every GET route; ``person`` says whose settings they are at the moment."""
+    """Return every GET route but those of the history; ``person`` says whose they are."""
     router = APIRouter()
+    maps = Maps(history)
 
     @router.get("/sync/last_activities")
     async def last_activities() -> Response:
@@ -135,6 +136,24 @@ def reading_routes(history: History, person: Callable[[], Person]) -> APIRouter:
     @router.get("/users/settings")
     async def settings() -> Response:
         return told(200, settings_of(person()))
+
+    @router.get("/users/{user}/stats")
+    async def totals(user: str) -> Response:
+        return told(200, stats(history)) if is_own(user, person()) else refused(404)
+
+    @router.get("/sync/watched/{kind}")
+    async def watched(request: Request, kind: str) -> Response:
+        if request.query_params.get("extended") != "min" or kind not in KINDS:
+            # The longer forms are of no use to the bridge, so they are not simulated.
+            return refused(501)
+        return mapped(maps, kind, request.query_params)
+
+    return router
+
+
+def history_routes(history: History, person: Callable[[], Person]) -> APIRouter:
+    """Return the routes of the history; ``person`` says whose it is at the moment."""
+    router = APIRouter()
 
     @router.get("/sync/history")
     @router.get("/sync/history/{kind}")
@@ -146,18 +165,16 @@ def reading_routes(history: History, person: Callable[[], Person]) -> APIRouter:
     @router.get("/users/{user}/history/{kind}")
     @router.get("/users/{user}/history/{kind}/{item}")
     async def of_user(request: Request, user: str, kind: str = "", item: str = "") -> Response:
-        if user not in {"me", person().username}:
+        if not is_own(user, person()):
             return refused(404)
         return listed(history, request.query_params, kind, item)
 
-    @router.get("/sync/watched/{kind}")
-    async def watched(request: Request, kind: str) -> Response:
-        if request.query_params.get("extended") != "min" or kind not in KINDS:
-            # The longer forms are of no use to the bridge, so they are not simulated.
-            return refused(501)
-        return mapped(history, kind, request.query_params)
-
     return router
+
+
+def is_own(user: str, person: Person) -> bool:
+    """Tell whether ``user``, as a path has it, is the person who asks."""
+    return user in {"me", person.username}
 
 
 def listed(history: History, query: QueryParams, kind: str, item: str) -> Response:
@@ -179,41 +196,10 @@ def listed(history: History, query: QueryParams, kind: str, item: str) -> Respon
     return answer
 
 
-def times_by_id(plays: Iterable[Play]) -> dict[str, list[str]]:
-    """Return ``{"<film or episode>": [times]}``."""
-    times: dict[str, list[str]] = {}
-    for play in plays:
-        times.setdefault(str(play.work.trakt), []).append(stamp(play.watched_at))
-    return times
-
-
-def times_by_show(plays: Iterable[Play], *, with_numbers: bool) -> dict[str, object]:
-    """Return ``{"<show>": {"<season>" or "<season>|<number>": {"<episode>": [times]}}}``."""
-    shows: dict[str, dict[str, list[Play]]] = {}
-    for play in plays:
-        match play.work:
-            case EpisodeOf(show=show, season=number, season_id=season_id) if show:
-                season = f"{season_id}|{number}" if with_numbers else str(season_id)
-                shows.setdefault(str(show.trakt), {}).setdefault(season, []).append(play)
-    return {
-        show: {season: times_by_id(seen) for season, seen in seasons.items()}
-        for show, seasons in shows.items()
-    }
-
-
-def mapped(history: History, kind: str, query: QueryParams) -> Response:
+def mapped(maps: Maps, kind: str, query: QueryParams) -> Response:
     """Return the map with ``extended=min`` or one page of it; past its end that is ``{}``."""
-    specials = query.get("specials") == "true"
-    plays = [
-        play
-        for play in history.watched()
-        if play.kind == KINDS[kind] and (specials or not is_special(play))
-    ]
-    times: Mapping[str, object] = (
-        times_by_show(plays, with_numbers=query.get("season_numbers") == "true")
-        if kind == "shows"
-        else times_by_id(plays)
-    )
+    specials, numbers = (query.get(name) == "true" for name in ("specials", "season_numbers"))
+    times = maps.asked(Form(kind, specials, numbers))
     if "page" not in query and "limit" not in query:
         return told(200, times)
     paging = Paging.of(query)
@@ -222,9 +208,36 @@ def mapped(history: History, kind: str, query: QueryParams) -> Response:
     return answer
 
 
-def is_special(play: Play) -> bool:
-    """Tell whether ``play`` is one of season 0."""
-    return isinstance(play.work, EpisodeOf) and play.work.season == 0
+def stats(history: History) -> Json:
+    """Return the answer of ``/users/me/stats``; as in lists, plays may not have been counted."""
+    plays = history.plays()
+    films = [play.work.trakt for play in plays if isinstance(play.work, Film)]
+    episodes = [play.work for play in plays if isinstance(play.work, EpisodeOf)]
+    shows = {episode.show for episode in episodes if episode.show}
+    nothing = {"comments": 0, "ratings": 0}
+    return {
+        "movies": watched_in_all(films, 110, history.bad_days.uncounted),
+        "shows": nothing | {"watched": len(shows), "collected": 0},
+        "seasons": nothing,
+        "episodes": watched_in_all(
+            [episode.trakt for episode in episodes], 45, history.bad_days.uncounted
+        ),
+        "network": dict.fromkeys(("friends", "followers", "following"), 0),
+        "ratings": {"total": 0, "distribution": {str(stars): 0 for stars in range(1, 11)}},
+    }
+
+
+def watched_in_all(works: list[int], minutes_each: int, uncounted: int) -> dict[str, int]:
+    """Return the totals of films or of episodes, whose plays are ``works``."""
+    plays = max(0, len(works) - uncounted)
+    return {
+        "plays": plays,
+        "watched": len(set(works)),
+        "minutes": plays * minutes_each,
+        "collected": 0,
+        "ratings": 0,
+        "comments": 0,
+    }
 
 
 def activities(watched: dict[str, datetime]) -> Json:

@@ -101,7 +101,10 @@ NO_SESSION = "session not found"
 
 
 class Tokens:
-    """All codes and tokens in force; ``pairs`` is keyed by refresh token."""
+    """All codes and tokens in force; ``pairs`` is keyed by refresh token.
+
+    ``given_out`` holds all there ever were, whatever became of them.
+    """
 
     def __init__(self, app: App, now: Callable[[], datetime], lifetime: timedelta) -> None:
         self.app = app
@@ -109,10 +112,12 @@ class Tokens:
         self.lifetime = lifetime
         self.codes: dict[str, tuple[Asked, datetime]] = {}
         self.pairs: dict[str, Pair] = {}
+        self.given_out: set[str] = set()
 
     def code(self, asked: Asked) -> str:
         """Return a new code for an app that the person approved."""
         code = secrets.token_hex(32)
+        self.given_out.add(code)
         self.codes[code] = (asked, self.now() + CODE_LIFETIME)
         return code
 
@@ -120,6 +125,7 @@ class Tokens:
         """Return a new pair, as if the person had just approved the app."""
         pair = Pair(secrets.token_hex(32), secrets.token_hex(32), self.now(), self.lifetime)
         self.pairs[pair.refresh] = pair
+        self.given_out |= {pair.access, pair.refresh}
         return pair
 
     def accepts(self, authorization: str) -> bool:

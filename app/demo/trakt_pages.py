@@ -113,7 +113,7 @@ def person_routes(history: History, tokens: Tokens, person: Who) -> APIRouter:
 
     @router.post("/remove")
     async def remove(play: Annotated[int, Form()]) -> Response:
-        history.remove(lambda known: known.id == play)
+        history.remove([play])
         return back()
 
     @router.post("/disconnect")

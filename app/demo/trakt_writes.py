@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.demo.catalogue import EpisodeOf, Film, Json, Show, Work
 from app.demo.trakt_door import refused, told
-from app.demo.trakt_history import History, Play, moment_of
+from app.demo.trakt_history import History, moment_of
 
 Item = Mapping[str, Any]
 KINDS = ("movies", "shows", "seasons", "episodes")
@@ -66,20 +66,15 @@ def added(history: History, body: Item) -> Json:
 def removed(history: History, body: Item) -> Json:
     """Remove single plays by id and all plays of the media in ``body``; return Trakt's answer."""
     asked = set(body.get("ids") or [])
-    gone = history.remove(lambda play: play.id in asked)
+    gone = history.remove(asked)
     not_found: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     not_found["ids"] = sorted(asked - {play.id for play in gone})
     for kind, item in sent(body):
-        taken = remove_all(history, {work for work, _ in meant(history, kind, item)})
+        taken = history.remove_all({work for work, _ in meant(history, kind, item)})
         gone += taken
         if not taken:
             not_found[kind].append(item)
     return {"deleted": counted(play.work for play in gone), "not_found": not_found}
-
-
-def remove_all(history: History, works: set[Work]) -> list[Play]:
-    """Remove every play of ``works`` and return them."""
-    return history.remove(lambda play: play.work in works)
 
 
 def sent(body: Item) -> Iterator[tuple[str, Item]]:
