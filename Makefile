@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check install --require-hashes
 
-.PHONY: help demo run doctor test check screenshots lock
+.PHONY: help demo run doctor test torture check bench peer screenshots lock
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/'
@@ -20,11 +20,20 @@ doctor: .venv/run  ## Check settings, database, migrations and clock
 test: .venv/dev  ## Run all tests
 	@$(PY) -m pytest
 
+torture: .venv/dev  ## Kill the bridge again and again, and count its posts (ARGS="--long", ARGS="--seed 7")
+	@$(PY) -m tests.torture $(ARGS)
+
 check: .venv/dev  ## Check format, style, types and the direction of imports
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest --quiet --numprocesses=0 tests/test_imports.py
+
+bench: .venv/dev  ## Measure the bridge on this machine (ARGS="--help" tells the choices)
+	@$(PY) -m bench $(ARGS)
+
+peer: .venv/dev  ## Put all that another program gets wrong, and its loads, to ours; print both
+	@$(PY) -m bench.peer $(ARGS)
 
 screenshots: .venv/dev  ## Take the pictures of the README anew (needs Chromium)
 	@SCREENSHOTS=docs/images $(PY) -m pytest --quiet --numprocesses=0 tests/test_browser.py

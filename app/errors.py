@@ -18,6 +18,7 @@ BridgeError
 │   ├── SiteLocked          nothing was written until the person signs in again
 │   ├── SiteMoved           nothing was written here: look for the endpoint once more
 │   ├── SiteRefused         the site said no: sending again will not help
+│   ├── SiteUnlisted        it does not list its posts: read its pages instead
 │   └── SiteSilent          sent, answer lost: the post may or may not exist
 ├── GrantError              keeping a token alive
 │   ├── GrantBusy           it cannot be renewed now: try again later
@@ -109,6 +110,10 @@ class SiteMoved(SiteError):
 
 class SiteRefused(SiteError):
     """The site said no to this post."""
+
+
+class SiteUnlisted(SiteError):
+    """The site does not tell what it holds in this way."""
 
 
 class SiteSilent(SiteError):

@@ -11,10 +11,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.database import Database
 from app.errors import SignInError
 from app.http import client
+from app.keys import Keys
+from app.look import Looker
+from app.notify import Notifier, check_urls
 from app.poll import Poller
 from app.publish import Publisher
 from app.refresh import Refresher
@@ -23,7 +27,16 @@ from app.settings import Settings
 from app.sources.budget import Budget
 from app.sources.trakt import Trakt
 from app.vault import Vault
-from app.web import admission, connect, pages, signin
+from app.web import (
+    admission,
+    connect,
+    history,
+    notifications,
+    pages,
+    questions,
+    signin,
+    site,
+)
 from app.web.bridge import Bridge, the_bridge
 from app.web.headers import SecurityHeaders, protect
 from app.web.problems import problem
@@ -48,6 +61,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utcnow) -> Fast
 
     """
     admission.check_allowed_sites(settings)
+    check_urls(settings)
     return app_of(*assembled(settings, now))
 
 
@@ -62,13 +76,15 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
         openapi_url=None,
     )
     app.state.bridge = bridge
-    for part in (signin, connect, pages):
+    # A look at a site for one watch comes before what a person decides about it.
+    for part in (signin, connect, site, questions, history, pages, notifications):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(SecurityHeaders, secure=settings.secure)
     app.add_exception_handler(SignInError, on_sign_in_error)
     app.add_exception_handler(SignedOut, on_signed_out)
     app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(ClientDisconnect, on_gone)
     app.add_exception_handler(Exception, on_bug)
     return app
 
@@ -88,13 +104,18 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
         client_id=settings.trakt_client_id,
         client_secret=settings.trakt_client_secret,
         redirect_uri=settings.redirect_uri,
+        deadline=settings.waits.trakt_deadline,
     )
     refresher = Refresher(database, vault, now)
     interval = timedelta(seconds=settings.poll_interval)
-    poller = Poller(database, trakt, refresher, now, interval)
-    publisher = Publisher(database, sites, refresher, now, f"{settings.base_url}/id")
-    scheduler = Scheduler(database, poller, publisher, now)
-    return Bridge(settings, database, vault, sites, trakt, now, scheduler.poke), scheduler
+    poller = Poller(database, trakt, refresher, now, interval, settings.waits)
+    keys = Keys(sites, refresher, now, f"{settings.base_url}/id")
+    publisher = Publisher(database, sites, keys, now, settings.waits)
+    looker = Looker(database, sites, keys, now, settings.waits)
+    notifier = Notifier(database, vault, now, settings)
+    scheduler = Scheduler(database, poller, publisher, looker, notifier, now, settings.waits)
+    bridge = Bridge(settings, database, vault, sites, trakt, now, scheduler.poke, notifier)
+    return bridge, scheduler
 
 
 @asynccontextmanager
@@ -130,6 +151,11 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     code = {404: "not_found", 405: "method"}.get(status, "malformed")
     return await trouble_page(request, problem(SignInError(code)))
+
+
+def on_gone(_request: Request, _error: Exception) -> Response:
+    """Answer a browser that went away while it was sending: nobody reads it."""
+    return Response(status_code=400)
 
 
 def on_bug(request: Request, _error: Exception) -> Response:

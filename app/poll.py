@@ -1,19 +1,40 @@
 """What is new? One turn of polling a connection, and one page of reading its archive.
 
 A turn in which nothing changed costs one request. Otherwise the newest pages of the history are
-read, from a week before the newest minute known; what is new is kept together with its posts.
-The stamps were read before the pages, so nothing can slip in between.
+read, from a week before the newest minute known, and once the archive is complete the maps of all
+plays are compared with what is known, see `app.diff`. What was found is kept with its posts. The
+stamps were read before the rest, so nothing can slip in between.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
+from app.diff import (
+    KINDS,
+    MOST_BY_ID,
+    Findings,
+    Kind,
+    Plan,
+    Read,
+    Scope,
+    Sides,
+    Target,
+    Watched,
+    by_key,
+    judge,
+    oddities,
+    others,
+    reconcile,
+    scope,
+)
 from app.errors import (
     BridgeError,
     GrantBusy,
@@ -25,30 +46,42 @@ from app.errors import (
     TokenRefused,
 )
 from app.grants import Pair
+from app.notices import Kind as Notice
 from app.outbox import backoff, jittered
 from app.refresh import Refresher
-from app.sources.trakt import Page, Trakt
-from app.store import connections, watches
+from app.sources.trakt import Page, Totals, Trakt
+from app.store import bunches, connections, notices, sightings, watches
 from app.store.connections import Turn
-from app.store.watches import Read
 from app.tables import ConnectionRow
+from app.waits import Waits
 from app.watch import Stamps, Watch
 
 log = structlog.get_logger()
 
-# A turn ends well before its lease, so that nobody else begins while we still ask.
-TURN = timedelta(minutes=12)
-LEASE = timedelta(minutes=15)
 # Players that were offline report late; reading a week again costs no further request.
 LOOK_BACK = timedelta(days=7)
 # Stamps may have minute precision: a play of the same minute would hide behind a younger one.
 FINAL_AFTER = timedelta(minutes=2)
-# Once a day the stamps are not believed.
-DAILY = timedelta(days=1)
-# What only the operator can mend is asked for no more often than this.
-CLOSED_WAIT = timedelta(hours=1)
+# So many watches are stored in one transaction: others want to write too.
+PORTION = 250
+# After so many failures in a row new plays are kept without the comparison.
+MOST_FAILURES = 5
+LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a turn has read, and what follows from it."""
+
+    stamps: Stamps
+    scope: Scope
+    newest: Mapping[str, Read] = field(default_factory=dict)
+    plan: Plan = field(default_factory=Plan)
+    findings: Findings = field(default_factory=Findings)
+    oddities: Mapping[str, Any] = field(default_factory=dict)
+    totals: Totals | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +93,45 @@ class Poller:
     refresher: Refresher
     now: Callable[[], datetime]
     interval: timedelta
+    waits: Waits
 
     async def poll(self, turn: Turn) -> None:
         """Look once whether a connection has something new, and keep it."""
         try:
-            async with asyncio.timeout(TURN.total_seconds()):
+            async with asyncio.timeout(self.waits.poll_turn.total_seconds()):
                 await self.look(turn)
         except (SourceError, GrantBusy, GrantLost, TimeoutError) as error:
             await self.note_trouble(turn, error)
 
     async def look(self, turn: Turn) -> None:
-        """Ask for the stamps, and for the history only where they have moved."""
-        row = turn.connection
+        """Ask for the stamps, and for the history only where it may differ from what we know."""
         stamps = await self.asking(turn, self.trakt.stamps)
-        pages: list[Page] = []
-        if has_moved(row, stamps, self.now()):
-            # Known from the first connect on; its start rule may move, this does not.
-            since = (row.cursor or row.start_at) - LOOK_BACK
-            pages = await self.asking(turn, lambda token: self.pages(token, since))
-        await self.keep(turn, stamps, pages)
+        todo = scope(turn.connection, stamps, self.now(), self.waits.daily)
+        async with self.database.reading() as session:
+            doubts = await sightings.doubted(session, turn.id, self.now())
+        if not todo.pages and not doubts:
+            await self.save(turn, Reading(stamps, todo))
+            return
+        async with self.database.writing() as session:
+            await connections.begin(session, turn, self.now())
+        reading = Reading(stamps, todo, by_key(await self.newest(turn) if todo.pages else []))
+        try:
+            reading = await self.compared(turn, reading, doubts)
+        except (SourceError, GrantBusy):
+            # A new play may be a corrected date, which only the comparison tells. But nobody's
+            # new plays wait for it for ever.
+            if turn.connection.failures + 1 >= MOST_FAILURES:
+                await self.keep(turn, await self.uncompared(turn, reading.newest))
+            raise
+        await self.save(turn, reading)
+
+    async def newest(self, turn: Turn) -> list[Read]:
+        """Return the history from a week before the newest minute known."""
+        row = turn.connection
+        # Known from the first connect on; its start rule may move, this does not.
+        since = (row.cursor or row.start_at) - LOOK_BACK
+        pages = await self.asking(turn, lambda token: self.pages(token, since))
+        return [read for page in pages for read in page.read]
 
     async def pages(self, token: str, since: datetime) -> list[Page]:
         """Return the pages of the history since then, newest first."""
@@ -87,29 +140,109 @@ class Poller:
             found.append(await self.trakt.history(token, found[-1].number + 1, start_at=since))
         return found
 
-    async def keep(self, turn: Turn, stamps: Stamps, pages: list[Page]) -> None:
-        """Save what was read, oldest page first, and then how far we have come."""
-        now, kept = self.now(), 0
-        for page in reversed(pages):
-            async with self.database.writing() as session:
-                if row := await connections.hold(session, turn):
-                    kept += (await watches.keep(session, row, page.read, now)).new
+    async def compared(self, turn: Turn, reading: Reading, doubts: AbstractSet[Target]) -> Reading:
+        """Compare the maps with what is known, ask by id where they differ, and judge."""
+        row, kinds, now = turn.connection, reading.scope.kinds, self.now()
+        sides = await self.sides(turn, reading)
+        judged = await asyncio.to_thread(judge, sides, row, now, self.waits.daily)
+        asked = judged.plan.targets.union(sorted(doubts)[:MOST_BY_ID])
+        plan = replace(judged.plan, targets=asked)
+        told = {**reading.newest, **await self.told(turn, asked)}
+        async with self.database.reading() as session:
+            known = await sightings.known(session, turn.id, told, asked)
+        findings = await asyncio.to_thread(reconcile, told, known, plan, now)
+        odd = oddities(row.oddities or {}, sides, judged, told, now)
+        is_check = reading.scope.is_check
+        return replace(
+            reading,
+            plan=plan,
+            findings=findings,
+            oddities=others(row.oddities, kinds) | odd,
+            totals=await self.asking(turn, self.trakt.totals) if is_check else None,
+        )
+
+    async def sides(self, turn: Turn, reading: Reading) -> Sides:
+        """Return what Trakt's maps say, and what we know."""
+        theirs = await self.maps(turn, reading.scope.kinds)
+        async with self.database.reading() as session:
+            known = await sightings.known(session, turn.id, reading.newest)
+            ours, shows = await sightings.plays(session, turn.id, reading.scope.kinds)
+        return Sides(theirs, ours, {**theirs.shows, **shows}, reading.newest, known)
+
+    async def maps(self, turn: Turn, kinds: Sequence[Kind]) -> Watched:
+        """Return the maps of these kinds as one."""
+        found = Watched({}, {})
+        for kind in kinds:
+            one = await self.map(turn, kind)
+            skipped = found.skipped + one.skipped
+            found = Watched({**found.plays, **one.plays}, {**found.shows, **one.shows}, skipped)
+        if found.skipped:
+            log.info("parts of a map were not read", connection=turn.id, number=found.skipped)
+        return found
+
+    async def map(self, turn: Turn, kind: Kind) -> Watched:
+        """Return the map of one kind."""
+        return await self.asking(turn, lambda token: self.trakt.watched(token, kind))
+
+    async def told(self, turn: Turn, targets: AbstractSet[Target]) -> dict[str, Read]:
+        """Return what the history says of all that is asked for by id."""
+        told: dict[str, Read] = {}
+        for target in sorted(targets):
+            told |= by_key(await self.history_of(turn, target))
+        return told
+
+    async def history_of(self, turn: Turn, target: Target) -> list[Read]:
+        """Return what the history says of one film, show or episode."""
+        return await self.asking(turn, lambda token: self.trakt.history_of(token, target))
+
+    async def uncompared(self, turn: Turn, newest: Mapping[str, Read]) -> Findings:
+        """Return what follows from the newest pages alone."""
+        async with self.database.reading() as session:
+            known = await sightings.known(session, turn.id, newest)
+        return reconcile(newest, known, Plan(), self.now())
+
+    async def save(self, turn: Turn, reading: Reading) -> None:
+        """Keep what is new, then all that follows from the turn, and how far we have come."""
+        new = await self.keep(turn, reading.findings)
         async with self.database.writing() as session:
-            if row := await connections.hold(session, turn):
-                if pages:
-                    read = [item for page in pages for item in page.read]
-                    row.cursor = newest(row.cursor, read, stamps.now)
-                    if not kept and is_unexplained(row, stamps):
-                        connections.read_anew(row, now)
-                    connections.looked(row, stamps, final=is_final(stamps), now=now)
-                connections.polled(row, turn, now, now + jittered(self.interval))
-        log.info("polled", connection=turn.id, pages=len(pages), new=kept)
+            row, now = await connections.hold(session, turn), self.now()
+            if row is None:
+                return
+            confirm_at = now + self.waits.second_opinion
+            await sightings.settle(session, row, reading.findings, now, confirm_at)
+            row.check_found = await check_found(session, row, reading)
+            concluded(row, turn.connection, reading, now, self.waits)
+            later = [now + jittered(self.interval), await sightings.next_doubt(session, turn.id)]
+            later += [] if row.archive_page else [row.diff_due_at]
+            next_poll_at = max(now, min(when for when in later if when))
+            connections.polled(row, turn, now, next_poll_at)
+        if reading.scope.is_check or reading.findings != Findings():
+            # Apart from the rest: whoever sends posts takes the same locks the other way round.
+            async with self.database.writing() as session:
+                await tell_absences(session, row, reading, now)
+                await bunches.close_empty(session, row.account_id, now)
+        log.info("polled", connection=turn.id, read=len(reading.newest), new=new)
+
+    async def keep(self, turn: Turn, findings: Findings) -> int:
+        """Store what is new, the oldest first; return how much it was."""
+        added, now, new = sorted(findings.added, key=oldest_first), self.now(), 0
+        together: dict[str, int] = {}
+        for start in range(0, len(added), PORTION):
+            async with self.database.writing() as session:
+                row = await connections.hold(session, turn)
+                if row is None:
+                    break
+                if start == 0:
+                    together = await bunches.gather(session, row, added, now)
+                portion = added[start : start + PORTION]
+                new += (await watches.keep(session, row, portion, now, together)).new
+        return new
 
     async def archive(self, turn: Turn) -> None:
         """Read one page of the older history into the archive."""
         row = turn.connection
         try:
-            async with asyncio.timeout(TURN.total_seconds()):
+            async with asyncio.timeout(self.waits.poll_turn.total_seconds()):
                 page = await self.asking(
                     turn,
                     lambda token: self.trakt.history(
@@ -119,10 +252,15 @@ class Poller:
         except (SourceError, GrantBusy, GrantLost, TimeoutError) as error:
             await self.note_archive_trouble(turn, error)
             return
+        told, now = by_key(page.read), self.now()
         async with self.database.writing() as session:
             if held := await connections.hold_archive(session, turn):
-                await watches.keep(session, held, page.read, self.now())
-                archived(held, page, self.now())
+                known = await sightings.known(session, turn.id, told)
+                findings = reconcile(told, known, Plan(), now)
+                together = await bunches.gather(session, held, findings.added, now)
+                kept = await watches.keep(session, held, findings.added, now, together)
+                await sightings.settle(session, held, findings, now, now)
+                archived(held, page, now, kept.new)
 
     async def asking(self, turn: Turn, ask: Callable[[str], Awaitable[T]]) -> T:
         """Return what ``ask`` gets with an access token, renewed once where Trakt refuses it."""
@@ -153,10 +291,10 @@ class Poller:
             if row := await connections.hold(session, turn):
                 row.polling_until, row.trouble = None, said(error)
                 row.failures += 1
-                row.next_poll_at = now + wait_after(error, row.failures, self.interval)
-                row.resume_at = row.next_poll_at if asked_wait(error) else None
+                row.next_poll_at = now + self.wait_after(error, row.failures)
+                row.resume_at = row.next_poll_at if self.asked(error) else None
                 if needs_person(error):
-                    row.locked = row.trouble
+                    await connections.lock(session, row, row.trouble, now)
 
     async def note_archive_trouble(self, turn: Turn, error: Exception) -> None:
         """Write down when to go on with the archive."""
@@ -164,24 +302,99 @@ class Poller:
         async with self.database.writing() as session:
             if row := await connections.hold_archive(session, turn):
                 row.archive_failures += 1
-                wait = wait_after(error, row.archive_failures, self.interval)
+                wait = self.wait_after(error, row.archive_failures)
                 row.archive_due_at = self.now() + wait
                 if needs_person(error):
-                    row.locked = said(error)
+                    await connections.lock(session, row, said(error), self.now())
+
+    def wait_after(self, error: Exception, failures: int) -> timedelta:
+        """Return when to ask again after a failure, counted from now."""
+        own = min(backoff(failures, self.waits), max(self.interval, self.waits.first_retry))
+        return jittered(max(self.asked(error) or timedelta(), own))
+
+    def asked(self, error: Exception) -> timedelta | None:
+        """Return how long we were asked to wait, None when nobody asked."""
+        return self.waits.closed if isinstance(error, SourceClosed) else asked_wait(error)
 
 
-def has_moved(row: ConnectionRow, stamps: Stamps, now: datetime) -> bool:
-    """Tell whether the history must be read: it changed, or a day has passed."""
-    same = (row.movies_stamp, row.episodes_stamp) == (stamps.movies, stamps.episodes)
-    return not same or row.looked_at is None or now - row.looked_at >= DAILY
+async def tell_absences(
+    session: AsyncSession, row: ConnectionRow, reading: Reading, now: datetime
+) -> None:
+    """Tell the person, once, of more absences than anyone would believe, and that it is over."""
+    if number := reading.findings.unbelieved:
+        said = (
+            f"Trakt no longer shows {number} plays that it showed before. Nothing was changed "
+            "here, and the bridge looks again every hour. If you removed them, say so."
+        )
+        await notices.open_one(session, row.account_id, Notice.ABSENT, said, now)
+    elif reading.scope.is_check and not reading.plan.many and not reading.plan.left:
+        await notices.close(session, row.account_id, Notice.ABSENT, now)
 
 
-def is_unexplained(row: ConnectionRow, stamps: Stamps) -> bool:
-    """Tell whether the history changed since the last look, whatever the pages read showed.
+async def check_found(
+    session: AsyncSession, row: ConnectionRow, reading: Reading
+) -> dict[str, Any] | None:
+    """Return what the last check of everything has found, for the page.
 
-    With nothing new in them, an older play was added, or one was removed.
+    One that takes several turns adds up; what it doubted is judged later.
     """
-    return row.seen_stamps not in {None, f"{stamps.movies} {stamps.episodes}"}
+    before, found = row.check_found or {}, reading.findings
+    if not reading.scope.is_check:
+        late = {"removed": len(found.gone), "missing": -len(found.gone) - len(found.back)}
+        return {**before, **added_up(before, late)} if before else None
+    counted = {
+        "added": len(found.added),
+        "removed": len(found.gone),
+        "moved": len(found.moved) + len(found.corrected),
+        "missing": len(found.absent) + found.unbelieved,
+    }
+    totals = reading.totals
+    return {
+        **(added_up(before, counted) if before.get("goes_on") else counted),
+        "trakt": {"movies": totals.movies, "episodes": totals.episodes} if totals else None,
+        "ours": {
+            name: await sightings.count(session, row.id or 0, kind)
+            for kind, name in zip(KINDS, ("movies", "episodes"), strict=True)
+        },
+        "goes_on": reading.plan.left or reading.plan.anew,
+    }
+
+
+def added_up(before: Mapping[str, Any], more: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of ``before`` with ``more`` added, none of them below zero."""
+    return {name: max(0, before.get(name, 0) + number) for name, number in more.items()}
+
+
+def concluded(
+    row: ConnectionRow, before: ConnectionRow, reading: Reading, now: datetime, waits: Waits
+) -> None:
+    """Write how far a turn has come; ``before`` is the row as it was when the turn began."""
+    plan, todo = reading.plan, reading.scope
+    # Whoever asked for a check meanwhile still waits for it.
+    if todo.kinds and row.diff_due_at == before.diff_due_at:
+        row.oddities = dict(reading.oddities) or None
+        row.diff_due_at = None if todo.is_check else row.diff_due_at
+    if todo.is_check:
+        row.checked_at = now
+        # All that the person spoke of was asked for.
+        row.believes_absences &= plan.left or not plan.believes
+    if plan.many or reading.findings.unbelieved:
+        row.diff_due_at = now + waits.second_opinion
+    if plan.left:
+        row.diff_due_at = now
+    else:
+        looked(row, reading, now)
+
+
+def looked(row: ConnectionRow, reading: Reading, now: datetime) -> None:
+    """Write that a turn has read all that it wanted, or that all pages are to be read."""
+    if reading.plan.anew:
+        connections.read_anew(row, now)
+    if reading.scope.pages:
+        row.cursor = newest(row.cursor, reading.newest.values(), reading.stamps.now)
+        connections.looked(row, reading.stamps, final=is_final(reading.stamps), now=now)
+    if not connections.is_read_anew(row):
+        row.reading_since = None
 
 
 def is_final(stamps: Stamps) -> bool:
@@ -202,7 +415,7 @@ def moment(stamp: str) -> datetime | None:
 
 
 def newest(
-    cursor: datetime | None, read: list[Read], trakt_now: datetime | None
+    cursor: datetime | None, read: Iterable[Read], trakt_now: datetime | None
 ) -> datetime | None:
     """Return the newest minute known, never later than Trakt's own clock.
 
@@ -213,12 +426,24 @@ def newest(
     return max([*known, *([cursor] if cursor else [])], default=None)
 
 
-def archived(row: ConnectionRow, page: Page, now: datetime) -> None:
-    """Note that a page of the archive was read."""
+def oldest_first(read: Read) -> tuple[datetime, int, str]:
+    """Return the place of an item in the order in which items are kept."""
+    item = read[0]
+    watched_at = item.watched_at if isinstance(item, Watch) else None
+    return watched_at or LONG_AGO, len(item.key), item.key
+
+
+def archived(row: ConnectionRow, page: Page, now: datetime, new: int) -> None:
+    """Note that a page of the archive was read; after the last one all of it is compared."""
     row.archive_failures = 0
     row.archive_total = page.total if page.total is not None else row.archive_total
+    if row.check_found and connections.is_read_anew(row):
+        row.check_found = {**row.check_found, **added_up(row.check_found, {"added": new})}
     if page.is_last:
         row.archive_page = row.archive_due_at = None
+        # What was removed meanwhile has shifted the pages.
+        row.diff_due_at = now
+        connections.be_polled(row, now)
     else:
         row.archive_page, row.archive_due_at = page.number + 1, now
 
@@ -230,15 +455,7 @@ def needs_person(error: Exception) -> bool:
 
 def asked_wait(error: Exception) -> timedelta | None:
     """Return how long we were asked to wait, None when nobody asked."""
-    if isinstance(error, SourceClosed):
-        return CLOSED_WAIT
     return error.retry_after if isinstance(error, SourceBusy | GrantBusy) else None
-
-
-def wait_after(error: Exception, failures: int, interval: timedelta) -> timedelta:
-    """Return when to ask again after a failure, counted from now."""
-    own = min(backoff(failures), max(interval, timedelta(minutes=1)))
-    return jittered(max(asked_wait(error) or timedelta(), own))
 
 
 def said(error: Exception) -> str:

@@ -14,8 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
 from app.errors import (
-    GrantBusy,
-    GrantLost,
     SignInError,
     SiteBusy,
     SiteError,
@@ -23,15 +21,15 @@ from app.errors import (
     SiteMoved,
     SiteRefused,
 )
-from app.grants import Pair, expiry
 from app.hentry import Telling, hentry, slug, zone
-from app.indieweb import indieauth, micropub
+from app.indieweb import micropub
 from app.indieweb.discovery import discover
-from app.outbox import SEARCH_DEADLINE, Post, State, failed, published
-from app.refresh import Refresher
+from app.keys import Keys
+from app.outbox import REMOVED, Post, State, failed, published, removed
 from app.store import posts, watches
 from app.store.posts import Due
 from app.tables import SiteRow
+from app.waits import Waits
 
 log = structlog.get_logger()
 
@@ -39,9 +37,13 @@ Exchange = dict[str, Any]
 
 # Of an answer's text, so much is kept for the person to look at.
 SHOWN = 4096
+# So many posts that fail in a row tell of the site, not of the posts.
+MOST_FAILURES = 5
+PAUSED = (
+    f"{MOST_FAILURES} posts in a row went wrong on your site, so the bridge sends no more for now. "
+    "Look at them, then press “Go on”; until then it tries a single one now and then."
+)
 HEADERS = ("Location", "Content-Type", "Retry-After")
-# With these a token endpoint says that a refresh token is worth nothing.
-DEAD = {"invalid_grant", "invalid_token", "invalid_client", "unauthorized"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,13 @@ class Sending:
 class Outcome:
     """What became of an attempt: for the post, for its site, and for the person to read.
 
-    ``token`` is the last one that was sent, None when none was.
+    ``endpoint`` is where it has moved to; ``token`` the last one that was sent, None when none
+    was.
     """
 
     post: Post
-    changes: dict[str, Any]
+    trouble: SiteError | None
+    endpoint: str | None
     shown: Exchange | None = field(repr=False)
     token: str | None = field(repr=False)
 
@@ -76,9 +80,9 @@ class Publisher:
 
     database: Database
     http: httpx2.AsyncClient
-    refresher: Refresher
+    keys: Keys
     now: Callable[[], datetime]
-    client_id: str
+    waits: Waits
 
     async def claim(self) -> Sending | None:
         """Return the next attempt, already noted as begun; None when nothing is due."""
@@ -87,14 +91,19 @@ class Publisher:
             if not await posts.is_work(session, now):
                 return None
         async with self.database.writing() as session:
-            await posts.move_on(session, now)
+            await posts.move_on(session, now, self.waits)
             while due := await posts.due(session, now):
                 if attempt := await self.begin(session, due, now):
                     return attempt
         return None
 
     async def begin(self, session: AsyncSession, due: Due, now: datetime) -> Sending | None:
-        """Return the attempt to send a post; None, and the post refused, if it cannot be told."""
+        """Return the attempt to send a post; None if it cannot be told, or need not be any more."""
+        if due.watch.removed_at is not None:
+            posts.write(due.row, removed(posts.value(due.row), now))
+            await posts.tell(session, due.row.id or 0, REMOVED, now, None)
+            await session.flush()
+            return None
         try:
             body, told = await self.told(session, due)
         except ValueError as error:
@@ -103,7 +112,7 @@ class Publisher:
             posts.write(due.row, after)
             await posts.tell(session, due.row.id or 0, line(after), now, None)
             return None
-        return sending(due, await posts.begin(session, due.row, now, body, told), body)
+        return sending(due, await posts.begin(session, due, now, body, told, self.waits), body)
 
     async def told(self, session: AsyncSession, due: Due) -> tuple[str, str]:
         """Return the body and the slug of a post: as stored, or rendered for the first time."""
@@ -130,23 +139,28 @@ class Publisher:
             after, endpoint = await self.after(attempt, error)
         after = replace(after, trouble=after.trouble and redacted(after.trouble, tokens))
         shown = exchange(attempt, answer, tokens) if tokens else None
-        changes = site_after(after, trouble) | ({"micropub": endpoint} if endpoint else {})
-        await self.settle(attempt, Outcome(after, changes, shown, tokens[-1] if tokens else None))
+        told = Outcome(after, trouble, endpoint, shown, tokens[-1] if tokens else None)
+        await self.settle(attempt, told)
 
     async def send(self, attempt: Sending, tokens: list[str]) -> httpx2.Response:
         """Send the post, a second time where a renewed token may help; note the tokens used.
 
         A 401 says that nothing was written. Raises a leaf of `SiteError`.
         """
-        tokens.append(await self.token(attempt, None))
-        answer = await micropub.create(self.http, attempt.endpoint, tokens[-1], attempt.body)
+        tokens.append(await self.keys.token(attempt.site))
+        answer = await self.post(attempt, tokens[-1])
         if answer.status_code != 401:
             return answer
         try:
-            tokens.append(await self.token(attempt, tokens[-1]))
+            tokens.append(await self.keys.token(attempt.site, tokens[-1]))
         except SiteLocked:
             return answer
-        return await micropub.create(self.http, attempt.endpoint, tokens[-1], attempt.body)
+        return await self.post(attempt, tokens[-1])
+
+    async def post(self, attempt: Sending, token: str) -> httpx2.Response:
+        """Send the post once. Raises a leaf of `SiteError`."""
+        deadline = self.waits.send_deadline
+        return await micropub.create(self.http, attempt.endpoint, token, attempt.body, deadline)
 
     async def after(self, attempt: Sending, error: SiteError) -> tuple[Post, str | None]:
         """Return what becomes of a failed attempt, and the endpoint if it has moved."""
@@ -155,13 +169,13 @@ class Publisher:
             endpoint = await self.moved_to(attempt)
             if endpoint is None:
                 known = replace(attempt.post, rediscovered=True)
-                return failed(known, error, self.now()), None
-        return failed(attempt.post, error, self.now()), endpoint
+                return failed(known, error, self.now(), self.waits), None
+        return failed(attempt.post, error, self.now(), self.waits), endpoint
 
     async def moved_to(self, attempt: Sending) -> str | None:
         """Return where the site says its Micropub endpoint is now, None if that is not news."""
         try:
-            async with asyncio.timeout(SEARCH_DEADLINE.total_seconds()):
+            async with asyncio.timeout(self.waits.search_deadline.total_seconds()):
                 found = await discover(self.http, attempt.me)
         except (SignInError, TimeoutError):
             return None
@@ -171,54 +185,21 @@ class Publisher:
         """Save the outcome of an attempt, unless the row has gone on without us."""
         now, after = self.now(), outcome.post
         async with self.database.writing() as session:
-            if not await posts.settle(session, attempt.post_id, attempt.post, after, now):
+            if not await posts.settle(
+                session, attempt.post_id, attempt.post, after, now, self.waits
+            ):
                 log.warning("outcome came too late", post=attempt.post_id, state=after.state)
                 return
             await posts.tell(session, attempt.post_id, line(after), now, outcome.shown)
             await posts.note_site(
-                session, attempt.site, outcome.changes, outcome.token, self.refresher.vault
+                session,
+                attempt.site,
+                lambda site: site_after(site, outcome, now, self.waits),
+                outcome.token,
+                self.keys.refresher.vault,
+                now,
             )
         log.info("sent", post=attempt.post_id, state=after.state, attempt=after.attempts)
-
-    async def token(self, attempt: Sending, refused: str | None) -> str:
-        """Return an access token for the site. Raises `SiteBusy` or `SiteLocked`."""
-
-        async def ask(refresh_token: str) -> Pair:
-            return await renewed(self.http, attempt.site, refresh_token, self.client_id, self.now())
-
-        try:
-            return await self.refresher.access_token(SiteRow, attempt.account_id, ask, refused)
-        except GrantLost as error:
-            raise SiteLocked(f"{error}; sign in again to give the bridge a new key.") from error
-        except GrantBusy as error:
-            trouble = f"The key for the site could not be renewed: {error}."
-            raise SiteBusy(trouble, error.retry_after) from error
-
-
-async def renewed(
-    http: httpx2.AsyncClient, site: SiteRow, refresh_token: str, client_id: str, now: datetime
-) -> Pair:
-    """Ask a site for a new pair (IndieAuth §5.5), in the words that `Refresher` understands."""
-    try:
-        token = await indieauth.refresh(
-            http,
-            site.token_endpoint,
-            client_id=client_id,
-            refresh_token=refresh_token,
-            scope=site.scope,
-        )
-    except SignInError as error:
-        # A refusal settles it; anything else may pass.
-        if error.code in DEAD:
-            raise GrantLost("The site no longer accepts our key") from error
-        raise GrantBusy(str(error)) from error
-    return Pair(
-        access=token.access_token,
-        # A server that names no new refresh token lets us keep the old one (RFC 6749 §6).
-        refresh=token.refresh_token or refresh_token,
-        issued_at=now,
-        expires_at=expiry(token.expires_in, now),
-    )
 
 
 def sending(due: Due, post: Post, body: str) -> Sending:
@@ -258,18 +239,36 @@ def line(after: Post) -> str:
             return f"Unsure: {after.trouble}"
 
 
-def site_after(after: Post, error: SiteError | None) -> dict[str, Any]:
+def site_after(site: SiteRow, outcome: Outcome, now: datetime, waits: Waits) -> dict[str, Any]:
     """Return what an outcome says about the site as a whole."""
-    match error:
+    after = outcome.post
+    moved = {"micropub": outcome.endpoint} if outcome.endpoint else {}
+    match outcome.trouble:
         case None:
-            return {"trouble": None, "resume_at": None}
+            well = {"trouble": None, "resume_at": None, "failures": 0, "paused": None}
+            return well | ({"next_send_at": now + waits.between_posts} if site.paused else {})
         case SiteLocked():
             return {"trouble": after.trouble, "locked": after.trouble}
         case SiteBusy():
             # The others would fare the same; they wait together.
             return {"trouble": after.trouble, "resume_at": after.due_at}
+        case SiteMoved() if after.state is State.QUEUED:
+            return {"trouble": after.trouble, **moved}
         case _:
-            return {"trouble": after.trouble}
+            return {"trouble": after.trouble} | after_failure(site.failures + 1, now, waits)
+
+
+def after_failure(failures: int, now: datetime, waits: Waits) -> dict[str, Any]:
+    """Return what follows when so many posts have failed in a row.
+
+    From the fifth on the site is paused; then one post at a time is tried after a longer and
+    longer wait, so that it goes on by itself once the site is well.
+    """
+    if failures < MOST_FAILURES:
+        return {"failures": failures}
+    doubled: int = 2 ** min(failures - MOST_FAILURES, 10)
+    wait = min(waits.pause * doubled, waits.longest_pause)
+    return {"failures": failures, "paused": PAUSED, "next_send_at": now + wait}
 
 
 def exchange(attempt: Sending, answer: httpx2.Response | None, tokens: list[str]) -> Exchange:

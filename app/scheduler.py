@@ -10,9 +10,13 @@ from typing import Any
 import structlog
 
 from app.database import Database
-from app.poll import LEASE, Poller
+from app.look import Looker
+from app.notify import Notifier
+from app.poll import Poller
 from app.publish import Publisher
-from app.store import connections, posts
+from app.store import connections, gates, looks, notices, posts, undecided
+from app.store.looks import Turn as LookTurn
+from app.waits import Waits
 
 log = structlog.get_logger()
 
@@ -20,11 +24,8 @@ log = structlog.get_logger()
 POLLS = 100
 ARCHIVES = 4
 POSTS = 50
-# Other processes write beside us (a command, a second server), so look at least this often.
-LONGEST_REST = timedelta(seconds=5)
-SHORTEST_REST = timedelta(milliseconds=50)
-# A platform kills a process ten seconds after it has asked it to end.
-LAST_WORDS = timedelta(seconds=8)
+LOOKS = 10
+TELLINGS = 4
 
 
 @dataclass(slots=True)
@@ -34,12 +35,23 @@ class Scheduler:
     database: Database
     poller: Poller
     publisher: Publisher
+    looker: Looker
+    notifier: Notifier
     now: Callable[[], datetime]
+    waits: Waits
     poked: asyncio.Event = field(default_factory=asyncio.Event)
     is_stopping: bool = False
     polls: set[asyncio.Task[None]] = field(default_factory=set)
     archives: set[asyncio.Task[None]] = field(default_factory=set)
     posts: set[asyncio.Task[None]] = field(default_factory=set)
+    looks: set[asyncio.Task[None]] = field(default_factory=set)
+    tellings: set[asyncio.Task[None]] = field(default_factory=set)
+    tended_at: datetime | None = None
+
+    @property
+    def running(self) -> set[asyncio.Task[None]]:
+        """All work that is under way."""
+        return self.polls | self.archives | self.posts | self.looks | self.tellings
 
     def poke(self) -> None:
         """Look for due work at once."""
@@ -60,20 +72,27 @@ class Scheduler:
             except Exception:
                 # Nothing that happens to one account may stop the others for good.
                 log.exception("scheduler failed")
-                rest = LONGEST_REST
+                rest = self.waits.longest_rest
             await poked_or_after(self.poked, rest)
 
     async def start_due(self) -> None:
         """Start all that is due and for which there is a place."""
+        await self.tend()
         for turn in await self.claimed(connections.claim_polls, POLLS - len(self.polls)):
             poll, trouble = self.poller.poll(turn), self.poller.note_trouble
             self.start(self.polls, guarded(poll, partial(trouble, turn)))
         for turn in await self.claimed(connections.claim_archives, ARCHIVES - len(self.archives)):
             archive, trouble = self.poller.archive(turn), self.poller.note_archive_trouble
             self.start(self.archives, guarded(archive, partial(trouble, turn)))
+        for look in await self.claimed_looks(LOOKS - len(self.looks)):
+            self.start(
+                self.looks, guarded(self.looker.look(look), partial(self.looker.note_trouble, look))
+            )
         while len(self.posts) < POSTS and (attempt := await self.publisher.claim()):
             # A bug leaves the post to its lease: nobody knows whether it was sent.
             self.start(self.posts, guarded(self.publisher.deliver(attempt)))
+        if len(self.tellings) < TELLINGS and await self.notifier.is_due():
+            self.start(self.tellings, guarded(self.notifier.tell_due()))
 
     async def claimed(
         self,
@@ -86,7 +105,34 @@ class Scheduler:
             if places <= 0 or not await connections.is_work(session, now):
                 return []
         async with self.database.writing() as session:
-            return await claim(session, now, now + LEASE, places)
+            return await claim(session, now, now + self.waits.poll_lease, places)
+
+    async def claimed_looks(self, places: int) -> list[LookTurn]:
+        """Return the sites to look at now, for so many free places."""
+        now = self.now()
+        async with self.database.reading() as session:
+            if places <= 0 or not await looks.is_work(session, now):
+                return []
+        async with self.database.writing() as session:
+            return await looks.claim(session, now, now + self.waits.look_lease, places)
+
+    async def tend(self) -> None:
+        """Beat once a minute, and ask people what only they can tell.
+
+        At the start a long silence may mean that this database is an old copy, put back.
+        """
+        now = self.now()
+        if self.tended_at and self.tended_at <= now < self.tended_at + self.waits.heartbeat:
+            return
+        async with self.database.writing() as session:
+            last = await gates.beat(session, now)
+            if self.tended_at is None and last and now - last > 2 * self.poller.interval:
+                log.warning("silent since", heartbeat=last)
+                await gates.shut(session, last, now)
+            await gates.ask(session, now)
+            await undecided.tell(session, now, self.waits.unsure_told_after)
+            await undecided.end(session, now)
+        self.tended_at = now
 
     def start(self, running: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` beside all else and look again when it is done."""
@@ -102,18 +148,21 @@ class Scheduler:
             times = [
                 await connections.next_due(session, now),
                 await posts.next_due(session, now),
+                await looks.next_due(session, now),
+                await notices.next_due(session),
             ]
         waits = [when - now for when in times if when]
-        return max(min([*waits, LONGEST_REST]), SHORTEST_REST)
+        return max(min([*waits, self.waits.longest_rest]), self.waits.shortest_rest)
 
     async def finish(self) -> None:
         """Let what is in flight end; what cannot end in time is left to its lease.
 
         Except a refresh, which is waited for: its answer holds the only copy of a token pair.
         """
-        running = self.polls | self.archives | self.posts
-        if running:
-            _, late = await asyncio.wait(running, timeout=LAST_WORDS.total_seconds())
+        if self.running:
+            _, late = await asyncio.wait(
+                self.running, timeout=self.waits.last_words.total_seconds()
+            )
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

@@ -1,5 +1,6 @@
 """Settings, read once from the environment or ``.env``, checked, and then never changed."""
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal
@@ -10,6 +11,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
+
+from app.waits import Waits
 
 Network = IPv4Network | IPv6Network
 
@@ -39,6 +42,14 @@ def comma_separated(value: object) -> object:
     """Return the parts of a comma-separated text."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def apprise_urls(value: object) -> object:
+    """Return the URLs in a text, which commas or spaces set apart; a comma may be in one, too."""
+    if isinstance(value, str):
+        parts = re.split(r"[,\s]+(?=[\w+.-]+://)", value.strip(", \t\r\n"))
+        return tuple(part for part in parts if part)
     return value
 
 
@@ -88,7 +99,12 @@ class Settings(BaseSettings):
     """What the operator decides. The names, in capitals, are a public contract."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, validate_default=True
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        validate_default=True,
+        env_nested_delimiter="__",
     )
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -104,6 +120,10 @@ class Settings(BaseSettings):
     allowed_sites: Words = ()
     allow_private_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)] = ()
     log_format: Literal["text", "json"] = "text"
+    notify_urls: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(apprise_urls), Field(repr=False)
+    ] = ()
+    waits: Waits = Waits()
     # Set by `demo` alone: the simulated website to suggest on the first page.
     demo_site: str = ""
 

@@ -6,6 +6,9 @@ from typing import Any
 from sqlalchemy import JSON, Column, ForeignKey, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+# SQLAlchemy writes None as the JSON value ``null`` otherwise, which is not NULL in a query.
+JSON_OR_NULL = JSON(none_as_null=True)
+
 
 def belongs_to(table: str, *, primary_key: bool = False, index: bool = False) -> Any:  # noqa: ANN401 - Field's own type
     """Return a column that points to ``table`` and goes with its row."""
@@ -25,6 +28,8 @@ class AccountRow(SQLModel, table=True):
     # As Trakt or the person gave it; shown, and read as UTC where nobody knows the name.
     timezone: str = "UTC"
     created_at: datetime
+    # Where this person wants to be told (Apprise URLs), sealed like tokens.
+    sealed_notify_urls: str | None = Field(default=None, sa_type=Text)
 
 
 class Granted(SQLModel):
@@ -56,6 +61,32 @@ class SiteRow(Granted, table=True):
     revocation_endpoint: str | None = None
     issuer: str | None = None
     scope: str = ""
+    # Posts leave at a gentle rate: the next one not before this time.
+    next_send_at: datetime | None = None
+    # Posts that failed in a row; why the site is paused because of that, None when it is not.
+    failures: int = 0
+    paused: str | None = None
+    # What becomes of a post of which nobody can tell whether it arrived, see `outbox.Unsure`.
+    unsure_choice: str = "ask"
+    unsure_hours: int = 24
+    # When to read next what the site holds, and whose turn it is.
+    look_due_at: datetime | None = Field(default=None, index=True)
+    looking_until: datetime | None = None
+    # How far a look that takes several turns has come; None when none is under way.
+    look_progress: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
+    look_failures: int = 0
+    # Whether the next look reads all the site holds, and when that was last done.
+    wants_all: bool = True
+    adopted_at: datetime | None = None
+    # When the last look ended, and what it found, in a sentence.
+    looked_at: datetime | None = None
+    look_said: str | None = None
+    # How the site shows its posts, see `lookup.Way`; None while nobody knows.
+    shows: str | None = None
+    # This database may be an old copy, as of then: what it does not know may be on the site.
+    gate_at: datetime | None = None
+    # Watches after this may be posted all the same; None: none may.
+    gate_reached: datetime | None = None
 
 
 class ConnectionRow(Granted, table=True):
@@ -75,9 +106,19 @@ class ConnectionRow(Granted, table=True):
     cursor: datetime | None = None
     movies_stamp: str | None = None
     episodes_stamp: str | None = None
-    # The stamps at the last look, final or not.
-    seen_stamps: str | None = None
     looked_at: datetime | None = None
+    # When the first turn began that has not ended well yet: what became known since then became
+    # known together.
+    reading_since: datetime | None = None
+    # When to compare everything with Trakt, whatever the stamps say.
+    diff_due_at: datetime | None = None
+    # When that was last done, what it found, and what Trakt itself counts.
+    checked_at: datetime | None = None
+    check_found: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
+    # What Trakt's maps say otherwise than its history, by item: not asked for again and again.
+    oddities: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
+    # The person said that what Trakt no longer shows is gone indeed.
+    believes_absences: bool = False
     next_poll_at: datetime | None = Field(default=None, index=True)
     polling_until: datetime | None = None
     polled_at: datetime | None = None
@@ -113,6 +154,19 @@ class PostRow(SQLModel, table=True):
     # Posts leave in the order of what they tell.
     watched_at: datetime | None = None
     published_at: datetime | None = None
+    # When the last attempt began, and how often the site was looked at since.
+    sent_at: datetime | None = None
+    looks: int = 0
+    # Whether it was sent once more without a person's word.
+    is_resent: bool = False
+    # Why it is held or skipped, where not a person or the calendar decided, see `outbox.Why`.
+    why: str | None = None
+    # The question that decides over it together with others.
+    notice_id: int | None = Field(
+        default=None, sa_column_args=[ForeignKey("notice.id", ondelete="SET NULL")], index=True
+    )
+    # A second post of the same watch: an earlier attempt had arrived after all.
+    second_url: str | None = None
 
 
 class WatchRow(SQLModel, table=True):
@@ -134,17 +188,24 @@ class WatchRow(SQLModel, table=True):
     # The caption of the work, for lists and for searching.
     title: str
     work_key: str | None = None
-    work: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    work: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
     source: str
     key: str
     watched_at: datetime | None = None
+    # When the source told, twice, that this viewing is no more.
+    removed_at: datetime | None = None
 
 
 class SightingRow(SQLModel, table=True):
     """What one source said about one viewing, word for word."""
 
     __tablename__ = "sighting"
-    __table_args__ = (UniqueConstraint("connection_id", "key"),)
+    __table_args__ = (
+        UniqueConstraint("connection_id", "key"),
+        Index("sighting_by_item", "connection_id", "item"),
+        Index("sighting_by_show", "connection_id", "show"),
+        Index("sighting_by_confirm", "connection_id", "confirm_at"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     connection_id: int = belongs_to("connection")
@@ -154,6 +215,16 @@ class SightingRow(SQLModel, table=True):
     payload: Any = Field(sa_column=Column(JSON))
     # Why the payload could not be read; None when it could.
     trouble: str | None = None
+    # What the source said it is of, and when, for comparing with what the source says today:
+    # ``movie:481`` or ``episode:62085``, with the show's id.
+    item: str | None = None
+    show: str | None = None
+    at: datetime | None = None
+    # When the source first did not show it any more, when to ask again, and since when it is
+    # believed to be gone.
+    missing_at: datetime | None = None
+    confirm_at: datetime | None = None
+    gone_at: datetime | None = None
 
 
 class EventRow(SQLModel, table=True):
@@ -165,7 +236,64 @@ class EventRow(SQLModel, table=True):
     watch_id: int = belongs_to("watch", index=True)
     at: datetime
     said: str
-    exchange: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    exchange: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
+
+
+class FoundRow(SQLModel, table=True):
+    """A post that a site holds, as far as it may tell of a watch."""
+
+    __tablename__ = "found"
+    __table_args__ = (
+        UniqueConstraint("account_id", "place"),
+        Index("found_by_marker", "account_id", "marker"),
+        Index("found_by_work", "account_id", "work_url"),
+        Index("found_by_content", "account_id", "content_digest"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    account_id: int = belongs_to("account")
+    # Its URL or, where the site names none, a digest of what it says.
+    place: str
+    url: str | None = None
+    # The id of the viewing it tells of, and the page of the work, as far as it names them.
+    marker: str | None = None
+    work_url: str | None = None
+    published_at: datetime | None = None
+    content_digest: str | None = None
+    read_at: datetime
+    # Our post that this is; None: not known to be one.
+    post_id: int | None = Field(
+        default=None, sa_column_args=[ForeignKey("post.id", ondelete="SET NULL")], index=True
+    )
+
+
+class NoticeRow(SQLModel, table=True):
+    """Something a person is told or asked, once; see `app.notices`."""
+
+    __tablename__ = "notice"
+    __table_args__ = (UniqueConstraint("account_id", "kind", "subject"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    account_id: int = belongs_to("account")
+    kind: str
+    # What sets it apart from others of its kind, such as the id of a show.
+    subject: str = ""
+    said: str
+    opened_at: datetime
+    # When it ended, by an answer or by itself.
+    closed_at: datetime | None = None
+    # When it is to be sent to where the person wants to be told; None: it was, or need not be.
+    tell_at: datetime | None = Field(default=None, index=True)
+    tries: int = 0
+
+
+class HeartbeatRow(SQLModel, table=True):
+    """When the scheduler last worked on this database: one row."""
+
+    __tablename__ = "heartbeat"
+
+    id: int = Field(default=1, primary_key=True)
+    at: datetime
 
 
 class SessionRow(SQLModel, table=True):

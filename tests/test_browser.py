@@ -132,7 +132,7 @@ async def look_around(page: Page, demo: Demo) -> None:
 async def test_a_person_clicks_the_whole_story(chromium: Browser, *, javascript: bool) -> None:
     complaints: list[str] = []
     context = await chromium.new_context(
-        java_script_enabled=javascript, viewport={"width": 1100, "height": 1010}
+        java_script_enabled=javascript, viewport={"width": 1100, "height": 1180}
     )
     async with running_demo() as demo:
         page = await opened(context, complaints)

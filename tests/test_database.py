@@ -4,10 +4,12 @@ import asyncio
 import subprocess
 import sys
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
@@ -21,11 +23,13 @@ from app.outbox import published
 from app.store import connections, posts, watches
 from app.tables import AccountRow, PostRow, SiteRow, WatchRow
 from app.vault import Vault
+from app.waits import USUAL, Waits
 from app.watch import Person
 from tests.conftest import NOON
 from tests.postgres import new_database
 
 ROOT = Path(__file__).parents[1]
+OLD = Path(__file__).with_name("old_database.sql")
 
 
 @pytest.fixture
@@ -124,7 +128,7 @@ async def test_eight_workers_send_each_post_once_and_to_a_site_one_at_a_time(
                     if not await posts.is_work(session, NOON):
                         return
                     continue
-                begun = await posts.begin(session, due.row, NOON, "{}", "slug")
+                begun = await posts.begin(session, due, NOON, "{}", "slug", AT_ONCE)
             assert due.row.account_id not in busy
             busy.add(due.row.account_id)
             await asyncio.sleep(0)
@@ -132,13 +136,16 @@ async def test_eight_workers_send_each_post_once_and_to_a_site_one_at_a_time(
             busy.discard(due.row.account_id)
             async with store.writing() as session:
                 after = published(begun, None, NOON)
-                assert await posts.settle(session, due.row.id or 0, begun, after, NOON)
+                assert await posts.settle(session, due.row.id or 0, begun, after, NOON, USUAL)
 
     await asyncio.gather(*(work(store) for store in stores))
 
     assert sorted(sent) == list(range(1, 25))
     for store in stores:
         await store.close()
+
+
+AT_ONCE = Waits(between_posts=timedelta())
 
 
 async def fill(store: Database, posts_each: int) -> None:
@@ -290,3 +297,28 @@ async def test_a_locked_watch_or_account_keeps_nobody_from_adding_what_points_to
             await watches.tell(other, 1, "It was sent.", NOON)
             other.add(PostRow(account_id=1, state="queued", due_at=NOON))
     await store.close()
+
+
+def test_an_old_database_opens_with_its_watches_ready_to_be_compared(url: str) -> None:
+    """One of the first schema, with a film, an episode, and something unreadable."""
+    with migrate.alone(url) as connection:
+        command.upgrade(migrate.config(connection), "0001")
+        for statement in OLD.read_text(encoding="utf-8").split(";\n"):
+            connection.execute(text(statement))
+
+    migrate.upgrade(url)
+
+    with migrate.alone(url) as connection:
+        rows = connection.execute(
+            text("SELECT item, show, at IS NOT NULL FROM sighting ORDER BY id")
+        ).all()
+        site = connection.execute(text("SELECT wants_all, look_due_at FROM site")).one()
+        sent = connection.execute(text("SELECT sent_at IS NOT NULL FROM post")).scalar_one()
+    assert [(item, show, bool(at)) for item, show, at in rows] == [
+        ("movie:481", None, True),
+        ("episode:62085", "1390", False),
+        (None, None, False),
+    ]
+    assert bool(site[0])
+    assert site[1] is not None
+    assert sent

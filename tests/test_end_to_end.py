@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,7 +16,7 @@ import pytest
 from app.demo.catalogue import DOCTOR_WHO, DUNE, LIES, EpisodeOf, Work
 from app.store import accounts
 from tests.django_site.client import consent, running
-from tests.world import World
+from tests.world import Clock, World, running_world
 
 NAMELESS_SPECIAL = EpisodeOf(DOCTOR_WHO, 0, 5, None, 1148299)
 
@@ -42,9 +43,11 @@ class Website:
         )
 
 
-@pytest.fixture(scope="module")
-def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
-    with running(tmp_path_factory.mktemp("website")) as origin:
+@pytest.fixture
+def website(tmp_path: Path) -> Iterator[Website]:
+    folder = tmp_path / "website"
+    folder.mkdir()
+    with running(folder) as origin:
         yield Website(origin)
 
 
@@ -199,6 +202,7 @@ async def test_a_key_that_the_website_took_back_costs_no_watch(
 ) -> None:
     await sign_in(world, website)
     await world.connect()
+    await world.work()
     await revoke(world, website)
     (waiting,) = await watched(world, DUNE)
     assert (waiting["state"], waiting["url"]) == ("queued", None)
@@ -235,3 +239,24 @@ async def test_posts_leave_for_the_website_oldest_first(world: World, website: W
     dates = [post["published"][0] for post in new.values()]
     assert len(dates) == 4
     assert dates == sorted(dates)
+
+
+async def test_a_lost_database_recognises_what_the_website_shows(
+    world: World, website: Website, tmp_path: Path, clock: Clock
+) -> None:
+    await sign_in(world, website)
+    await world.connect()
+    (sent,) = await watched(world, DUNE)
+    (tmp_path / "new").mkdir()
+
+    async with running_world(tmp_path / "new", clock) as new:
+        # The play is the same: the simulated Trakt counts from the same number.
+        new.trakt.watch(DUNE, world.trakt.plays[0].watched_at)
+        await sign_in(new, website)
+        await new.connect()
+        await new.work()
+
+        ((_, post),) = await new.watches()
+    assert post is not None
+    assert (post.state, post.url) == ("published", sent["url"])
+    assert len(await website.posts(world)) == 1

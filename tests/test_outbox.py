@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,9 +12,8 @@ from app.errors import (
     SiteSilent,
 )
 from app.outbox import (
-    LEASE,
-    SEND_DEADLINE,
     Action,
+    Evidence,
     Post,
     Standing,
     State,
@@ -23,11 +23,15 @@ from app.outbox import (
     backoff,
     begun,
     failed,
+    found,
     jittered,
+    next_look,
+    not_found,
     planned,
     published,
     released,
 )
+from app.waits import USUAL
 from tests.conftest import NOON
 
 QUEUED = Post(State.QUEUED, NOON)
@@ -63,8 +67,8 @@ def test_a_clock_that_is_a_little_fast_holds_nothing_up() -> None:
 
 def test_an_attempt_is_leased_for_longer_than_a_request_can_take() -> None:
     assert SENDING.attempts == 1
-    assert SENDING.due_at == NOON + LEASE
-    assert LEASE > SEND_DEADLINE
+    assert SENDING.due_at == NOON + USUAL.sending_lease
+    assert USUAL.sending_lease > USUAL.send_deadline
 
 
 @pytest.mark.parametrize(
@@ -153,3 +157,77 @@ def test_a_person_may_send_a_post_again(action: Action) -> None:
 def test_a_person_may_leave_a_post_unsent() -> None:
     assert acted(QUEUED, Action.SKIP, NOON).state is State.SKIPPED
     assert acted(None, Action.SKIP, NOON).state is State.SKIPPED
+
+
+def unsure(looks: int = 0) -> Post:
+    return Post(State.UNSURE, NOON, attempts=1, sent_at=NOON, looks=looks)
+
+
+PROOF = Evidence(
+    is_list=True,
+    shows_ours=True,
+    reached=NOON - timedelta(days=1),
+    may_see_all=True,
+    began_at=NOON,
+    said="",
+)
+
+
+def after_look(post: Post, minutes: float, evidence: Evidence = PROOF) -> Post:
+    return not_found(post, NOON, evidence, NOON + timedelta(minutes=minutes))
+
+
+def test_looks_made_early_because_of_another_post_do_not_count() -> None:
+    once = after_look(unsure(), 1)
+
+    assert once.looks == 0
+    assert next_look(once) == NOON + timedelta(minutes=2)
+
+
+def test_a_post_is_absent_after_two_looks_and_half_an_hour() -> None:
+    first = after_look(unsure(), 2)
+
+    assert first.state is State.UNSURE
+    assert after_look(first, 20).state is State.UNSURE
+    assert after_look(first, 32).state is State.QUEUED
+
+
+def test_one_late_look_is_not_two() -> None:
+    assert after_look(unsure(), 600).state is State.UNSURE
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        replace(PROOF, is_list=False),
+        replace(PROOF, shows_ours=False),
+        replace(PROOF, reached=None),
+        replace(PROOF, reached=NOON),
+        replace(PROOF, may_see_all=False),
+    ],
+    ids=["a feed", "none of ours", "unsorted", "not deep enough", "drafts only"],
+)
+def test_what_proves_no_absence_leaves_a_post_undecided(evidence: Evidence) -> None:
+    assert after_look(unsure(looks=1), 60, evidence).state is State.UNSURE
+
+
+def test_a_post_is_sent_again_by_itself_once_only() -> None:
+    again = replace(unsure(looks=1), is_resent=True)
+
+    assert after_look(again, 60).state is State.UNSURE
+
+
+def test_a_published_post_is_never_queued_by_a_look() -> None:
+    published_somewhere = replace(unsure(looks=1), state=State.PUBLISHED)
+
+    assert after_look(published_somewhere, 60).state is State.PUBLISHED
+
+
+def test_nothing_is_looked_for_for_ever() -> None:
+    assert next_look(unsure(looks=len(USUAL.looks))) is None
+    assert next_look(replace(unsure(), state=State.PUBLISHED, url="https://a.b/1")) is None
+
+
+def test_what_a_site_shows_outweighs_what_was_thought() -> None:
+    for state in State:
+        assert found(replace(unsure(), state=state), "https://a.b/1", NOON).url == "https://a.b/1"

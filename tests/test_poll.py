@@ -5,48 +5,25 @@ import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
 from app.demo import trakt_door
-from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL, Film
+from app.demo.catalogue import CATALOGUE, DUNE, LIES, SECRETS, SPECIAL
 from app.demo.trakt_door import Dropped, Fault, Slow, Status, Truncated
 from app.demo.trakt_history import BadDays
 from app.errors import SourceBusy
 from app.grants import Pair
-from app.poll import LEASE, is_final, moment
+from app.poll import is_final, moment
 from app.scheduler import guarded
 from app.sources.trakt_history import read_item
 from app.store import connections, grants, watches
 from app.tables import AccountRow, ConnectionRow
+from app.waits import USUAL
 from app.watch import Stamps
+from tests.polling import asked, change, poll, settled
 from tests.trakt_contract import errors
 from tests.world import Clock, World, running_world
-
-# In no other test's history.
-NOSFERATU = Film("Nosferatu", 1922, 500, "nosferatu-1922")
-
-
-def asked(world: World, since: int = 0) -> list[str]:
-    """The paths asked of Trakt's API after the first ``since`` requests."""
-    return [seen.path for seen in world.trakt.requests[since:] if seen.host == "api"]
-
-
-async def poll(world: World, **later: float) -> list[str]:
-    """Let time pass, poll, and return what was asked for."""
-    world.clock.passes(**(later or {"minutes": 34}))
-    so_far = len(world.trakt.requests)
-    await world.work()
-    return asked(world, so_far)
-
-
-async def change(world: World, **values: object) -> None:
-    async with world.bridge.database.writing() as session:
-        row = await session.get(ConnectionRow, 1)
-        assert row is not None
-        for name, value in values.items():
-            setattr(row, name, value)
 
 
 async def disconnect(world: World) -> None:
@@ -60,13 +37,6 @@ async def reconnect(world: World, **typed: str) -> None:
     await world.browser.press("Approve")
 
 
-async def settled(world: World) -> None:
-    """Ready, and so much later that Trakt's stamps are final."""
-    world.trakt.watch(LIES, at=world.clock() - timedelta(days=1))
-    await world.ready()
-    await poll(world)
-
-
 async def test_an_idle_poll_is_one_request(world: World) -> None:
     await settled(world)
 
@@ -77,7 +47,12 @@ async def test_a_changed_history_is_read_from_its_newest_page(world: World) -> N
     await settled(world)
     world.trakt.watch(DUNE)
 
-    assert await poll(world) == ["/sync/last_activities", "/sync/history"]
+    # And the map of what has changed.
+    assert await poll(world) == [
+        "/sync/last_activities",
+        "/sync/history",
+        "/sync/watched/movies",
+    ]
     assert await world.states() == {"archived": 1, "published": 1}
 
 
@@ -129,11 +104,17 @@ async def test_stamps_of_the_same_minute_are_not_believed(world: World) -> None:
     assert (await world.states())["published"] == 2
 
 
-async def test_once_a_day_the_stamps_are_not_believed(world: World) -> None:
+async def test_once_a_day_everything_is_compared_whatever_the_stamps_say(world: World) -> None:
     await settled(world)
-    await change(world, looked_at=world.clock() - timedelta(hours=24))
+    await change(world, checked_at=world.clock() - timedelta(hours=24))
 
-    assert await poll(world) == ["/sync/last_activities", "/sync/history"]
+    assert await poll(world) == [
+        "/sync/last_activities",
+        "/sync/history",
+        "/sync/watched/movies",
+        "/sync/watched/shows",
+        "/users/me/stats",
+    ]
     assert await poll(world) == ["/sync/last_activities"]
 
 
@@ -142,7 +123,7 @@ async def test_250_plays_in_one_interval_all_become_posts(world: World) -> None:
     start = world.clock()
     world.clock.passes(minutes=29)
     for number in range(260):
-        world.trakt.watch(LIES, at=start + timedelta(minutes=number % 25))
+        world.trakt.watch(CATALOGUE[2 * (number % 9)], at=start + timedelta(minutes=number % 25))
 
     await poll(world)
 
@@ -348,7 +329,9 @@ async def test_a_refused_token_is_renewed_once_and_the_poll_goes_on(world: World
     world.trakt.then(Status(401))
     world.trakt.watch(DUNE)
 
-    assert await poll(world) == ["/sync/last_activities", "/sync/last_activities", "/sync/history"]
+    asked_for = await poll(world)
+
+    assert asked_for[:3] == ["/sync/last_activities", "/sync/last_activities", "/sync/history"]
     assert (await world.states())["published"] == 1
 
 
@@ -438,9 +421,9 @@ async def test_two_turns_never_work_on_one_connection(world: World) -> None:
     now = world.clock()
 
     async with world.bridge.database.writing() as session:
-        first = await connections.claim_polls(session, now, now + LEASE, 10)
+        first = await connections.claim_polls(session, now, now + USUAL.poll_lease, 10)
     async with world.bridge.database.writing() as session:
-        second = await connections.claim_polls(session, now, now + LEASE, 10)
+        second = await connections.claim_polls(session, now, now + USUAL.poll_lease, 10)
 
     assert (len(first), len(second)) == (1, 0)
 
@@ -450,7 +433,7 @@ async def test_a_turn_whose_lease_has_run_out_saves_nothing(world: World) -> Non
     world.clock.passes(minutes=34)
     now = world.clock()
     async with world.bridge.database.writing() as session:
-        (stale,) = await connections.claim_polls(session, now, now + LEASE, 10)
+        (stale,) = await connections.claim_polls(session, now, now + USUAL.poll_lease, 10)
     world.clock.passes(minutes=16)
     await world.work()
     polled_at = (await world.connection()).polled_at
@@ -576,42 +559,6 @@ async def test_starting_afresh_posts_nothing_of_the_minute_before_it(world: Worl
     assert await world.states() == {"archived": 2}
 
 
-@pytest.mark.parametrize(
-    ("at", "becomes"),
-    [(timedelta(days=400), "archived"), ("unknown", "undated"), (timedelta(), "published")],
-    ids=["old", "undated", "since the start"],
-)
-async def test_a_play_added_with_an_old_date_is_found(
-    world: World, at: timedelta | Literal["unknown"], becomes: str
-) -> None:
-    world.trakt.fill(300)
-    await settled(world)
-    start = world.clock()
-    await poll(world, days=30)
-
-    world.trakt.watch(NOSFERATU, at=start - at if isinstance(at, timedelta) else at)
-    await poll(world)
-
-    ((row, post),) = [found for found in await world.watches() if "Nosferatu" in found[0].title]
-    assert (post.state if post else row.standing) == becomes
-    assert sum((await world.states()).values()) == 302
-
-
-async def test_a_removal_costs_one_reading_of_the_history_and_changes_nothing(
-    world: World,
-) -> None:
-    world.trakt.fill(600)
-    await settled(world)
-    await poll(world, days=30)
-    world.trakt.remove(world.trakt.plays[-1].id)
-
-    pages = (await poll(world)).count("/sync/history")
-
-    assert pages == 4
-    assert await poll(world) == ["/sync/last_activities"]
-    assert (await world.states())["archived"] == 601
-
-
 async def test_another_trakt_user_begins_anew(tmp_path: Path, clock: Clock) -> None:
     async with running_world(tmp_path, clock) as world:
         await settled(world)
@@ -724,7 +671,7 @@ async def test_a_bug_in_a_turn_is_told_and_tried_again(world: World) -> None:
     world.clock.passes(minutes=34)
     now = world.clock()
     async with world.bridge.database.writing() as session:
-        (turn,) = await connections.claim_polls(session, now, now + LEASE, 1)
+        (turn,) = await connections.claim_polls(session, now, now + USUAL.poll_lease, 1)
     await guarded(broken(), partial(world.scheduler.poller.note_trouble, turn))
 
     row = await world.connection()

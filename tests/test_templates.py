@@ -13,11 +13,23 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 
 from app.errors import SignInError
-from app.outbox import Action, Standing, State, actions
+from app.notices import Kind
+from app.outbox import Action, Standing, State, Why, actions
 from app.settings import Settings
-from app.tables import AccountRow, ConnectionRow, EventRow, PostRow, SightingRow, SiteRow, WatchRow
+from app.tables import (
+    AccountRow,
+    ConnectionRow,
+    EventRow,
+    NoticeRow,
+    PostRow,
+    SightingRow,
+    SiteRow,
+    WatchRow,
+)
+from app.web.needs import Need
+from app.web.pages import Choice
 from app.web.problems import PROBLEMS, problem
-from app.web.views import ENVIRONMENT, SAID, STATES, by_region, linked, pretty, web_link
+from app.web.views import ENVIRONMENT, SAID, STATES, by_region, compared, linked, pretty, web_link
 
 Values = dict[str, Any]
 Page = tuple[str, Values]
@@ -141,7 +153,9 @@ def dashboard(**values: object) -> Page:
         "latest": rows,
         "states": {**dict.fromkeys(map(str, STATES), 1), "archived": 12_345},
         "read": 12_354,
-        "needs": None,
+        "lacks": None,
+        "needs": [],
+        "asks_later": False,
         "is_busy": False,
     }
     return "dashboard.html", base(**(full | values))
@@ -172,6 +186,7 @@ def watches(**values: object) -> Page:
         "text": "du & ne",
         "state": "",
         "counts": {"published": 100, "archived": 20},
+        "removed": 0,
     }
     return "watches.html", base(**(full | values))
 
@@ -183,23 +198,35 @@ def watch(state: str, **values: object) -> Page:
     full: Values = {
         "watch": row,
         "post": post,
-        "events": [
-            EventRow(watch_id=1, at=NOW, said="Unsure: no answer came.", exchange=asked),
-            EventRow(watch_id=1, at=NOW, said="The site published the post.", exchange=EXCHANGE),
-            EventRow(watch_id=1, at=NOW, said="You decided not to post it."),
-        ],
-        "sightings": [
-            SightingRow(
-                connection_id=1,
-                watch_id=1,
-                key="3373536619",
-                seen_at=NOW,
-                payload={"id": 3373536619, "movie": {"title": "Dune"}},
-            )
-        ],
+        "story": [SIGHTING, *happened(asked)],
+        "is_gated": False,
+        "question": None,
         "actions": actions(row.standing, post.state if post else None),
     }
     return "watch.html", base(**(full | values))
+
+
+SIGHTING = SightingRow(
+    connection_id=1,
+    watch_id=1,
+    key="3373536619",
+    seen_at=NOW,
+    payload={"id": 3373536619, "movie": {"title": "Dune"}},
+)
+
+
+def happened(asked: Values) -> list[EventRow]:
+    return [
+        EventRow(watch_id=1, at=NOW, said="Unsure: no answer came.", exchange=asked),
+        EventRow(watch_id=1, at=NOW, said="The site published the post.", exchange=EXCHANGE),
+        EventRow(watch_id=1, at=NOW, said="You decided not to post it."),
+    ]
+
+
+def question(kind: Kind) -> Page:
+    notice = NoticeRow(id=3, account_id=1, kind=kind, said=f"Said of {kind}.", opened_at=NOW)
+    listed = [pair(State.HELD, number) for number in range(3)]
+    return "question.html", base(notice=notice, listed=listed)
 
 
 def settings(**values: object) -> Page:
@@ -208,11 +235,45 @@ def settings(**values: object) -> Page:
         "zones": sorted(available_timezones()),
         "problem": None,
         "unsure": False,
+        "choice": Choice("ask", "24"),
+        "held": 214,
     }
     return "settings.html", base(**(full | values))
 
 
+NEEDS = [Need(kind, f"Said of {kind}", number) for number, kind in enumerate(Kind)]
+CHECK: Values = {
+    "added": 2,
+    "removed": 1,
+    "moved": 0,
+    "missing": 1_200,
+    "trakt": {"movies": 1_204, "episodes": 9},
+    "ours": {"movies": 1_203, "episodes": 9},
+    "goes_on": False,
+}
 LOCKED = "https://posts.ada.example/micropub answered 401: it no longer accepts our key."
+GONE = WatchRow(**(WATCH | {"id": 1, "removed_at": NOW - timedelta(days=2)}))
+RETOLD = [
+    SightingRow(
+        connection_id=1, watch_id=1, key="1", seen_at=NOW, payload={}, missing_at=NOW, gone_at=NOW
+    ),
+    EventRow(watch_id=1, at=NOW, said="Trakt now dates it 1 May 2026 10:00 UTC."),
+    SightingRow(
+        connection_id=1,
+        watch_id=1,
+        key="2",
+        seen_at=NOW,
+        payload={},
+        missing_at=NOW - timedelta(hours=1),
+        confirm_at=NOW + timedelta(hours=1),
+    ),
+]
+
+
+def post_of(state: str, **changes: object) -> PostRow:
+    return PostRow(**(POST | {"state": state} | changes))
+
+
 PAGES: dict[str, Page] = {
     "landing": landing(),
     "landing-demo": landing(settings=DEMO, me=DEMO.demo_site, said=SAID["signed-out"]),
@@ -223,7 +284,18 @@ PAGES: dict[str, Page] = {
     "connected": empty(connection=connection(), said=SAID["connected"]),
     "again": calm(connection=connection(sealed_tokens=None)),
     "calm": calm(),
-    "needs": calm(needs="Your site allowed drafts only.", person=person(name="")),
+    "lacks": calm(lacks="Your site allowed drafts only.", person=person(name="")),
+    "needs": calm(needs=NEEDS, states={"unsure": 2, "refused": 5}),
+    **{f"needs-{need.kind}": calm(needs=[need], states={"unsure": 1}) for need in NEEDS},
+    "compared": calm(connection=connection(checked_at=NOW, check_found=CHECK)),
+    "compared-partly": calm(
+        connection=connection(checked_at=NOW, check_found={"goes_on": True, "trakt": None})
+    ),
+    "looking": calm(person=person(look_due_at=NOW, look_progress={"read": 1_140})),
+    "gated": calm(person=person(gate_at=NOW), states={"queued": 2}),
+    "paused": calm(person=person(paused="5 went wrong."), states={"queued": 2}, needs=NEEDS[2:3]),
+    "lost": calm(states={"unsure": 1}),
+    "asks-later": empty(asks_later=True),
     "busy": dashboard(
         is_busy=True,
         connection=connection(
@@ -240,21 +312,49 @@ PAGES: dict[str, Page] = {
     "locked": dashboard(
         connection=connection(locked="Trakt no longer accepts the key it gave us."),
         person=person(locked=LOCKED, trouble=LOCKED),
+        needs=[Need(Kind.TRAKT, "It says no"), Need(Kind.SITE, LOCKED)],
     ),
     "watches": watches(),
     "watches-one": watches(found=[pair(State.UNSURE)], total=1, number=1, last=1, state="unsure"),
     "watches-none": watches(found=[], total=0, number=1, last=1),
     "watches-empty": watches(found=[], total=0, number=1, last=1, text="", counts={}),
     **{f"watch-{state}": watch(state) for state in STATES},
-    "watch-bare": watch(State.QUEUED, events=[], sightings=[], person=person(locked=LOCKED)),
-    "watch-later": watch(
-        State.QUEUED, post=PostRow(**(POST | {"state": "queued", "due_at": NOW + timedelta(1)}))
+    "watch-bare": watch(State.QUEUED, story=[], person=person(locked=LOCKED)),
+    "watch-paused": watch(State.QUEUED, person=person(paused="5 went wrong.")),
+    "watch-gated": watch(State.QUEUED, is_gated=True, question=3, person=person(gate_at=NOW)),
+    "watch-bunch": watch(
+        State.HELD, post=post_of("held", why=Why.BUNCH, trouble="Many plays."), question=3
     ),
+    "watch-future": watch(State.HELD, post=post_of("held", trouble="Dated 3 May 2031.")),
+    "watch-removed": watch(
+        State.SKIPPED, watch=GONE, actions=(), post=post_of("skipped", why=Why.REMOVED)
+    ),
+    "watch-removed-but-posted": watch(State.PUBLISHED, watch=GONE, story=RETOLD),
+    "watch-twice": watch(
+        State.PUBLISHED,
+        post=post_of("published", url="https://ada.example/a", second_url="https://ada.example/b"),
+    ),
+    "watch-sought": watch(State.UNSURE, person=person(look_due_at=NOW)),
+    "watch-sought-later": watch(
+        State.UNSURE,
+        person=person(look_due_at=NOW + timedelta(minutes=30), unsure_choice="again"),
+    ),
+    "question-bunch": question(Kind.BUNCH),
+    "question-gate": question(Kind.GATE),
+    "watch-later": watch(State.QUEUED, post=post_of("queued", due_at=NOW + timedelta(1))),
     "settings": settings(),
     "settings-zone": settings(knows_zone=False, zone="Mars/Olympus", problem="Choose a zone."),
     "settings-own-zone": settings(zone="europe/vienna", connection=None),
     "settings-left": settings(connection=connection(sealed_tokens=None)),
     "settings-unsure": settings(unsure=True),
+    "settings-hours": settings(choice=Choice("again", "many", "Type a whole number.")),
+    "settings-looked": settings(
+        person=person(
+            looked_at=NOW - timedelta(hours=3), shows="list", look_said="It read 140 posts."
+        )
+    ),
+    "settings-looking": settings(person=person(look_due_at=NOW), held=1),
+    "settings-locked": settings(person=person(locked=LOCKED)),
     "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
     "id": ("id.html", base(person=None, csrf="")),
 }
@@ -326,7 +426,7 @@ def test_live_regions_can_be_found_again(name: str) -> None:
 def hostile_pages() -> Iterator[str]:
     """Draw pages in which everything that others can write is hostile."""
     row = WatchRow(**(WATCH | {"title": HOSTILE}))
-    post = PostRow(**(POST | {"state": "published", "url": TRAP, "trouble": HOSTILE}))
+    post = post_of("published", url=TRAP, second_url=TRAP, trouble=HOSTILE)
     told = replace(problem(SignInError(HOSTILE, HOSTILE)), title=HOSTILE)
     shown = {**EXCHANGE, "url": TRAP, "headers": {"location": TRAP}, "text": HOSTILE}
     cursed: Values = {
@@ -341,11 +441,14 @@ def hostile_pages() -> Iterator[str]:
     sighting = SightingRow(
         connection_id=1, watch_id=1, key="1", seen_at=NOW, payload=[HOSTILE], trouble=HOSTILE
     )
+    cursed_needs = [Need(kind, HOSTILE, 1) for kind in Kind]
+    asked = NoticeRow(id=1, account_id=1, kind=Kind.BUNCH, said=HOSTILE, opened_at=NOW)
     for template, values in (
         landing(me=HOSTILE, needs_code=True),
-        dashboard(latest=[(row, post)], states={HOSTILE: 1}, needs=HOSTILE),
+        dashboard(latest=[(row, post)], states={HOSTILE: 1}, lacks=HOSTILE, needs=cursed_needs),
         watches(found=[(row, post)], text=HOSTILE, state=HOSTILE),
-        watch(State.PUBLISHED, watch=row, post=post, events=[event], sightings=[sighting]),
+        watch(State.PUBLISHED, watch=row, post=post, story=[event, sighting]),
+        ("question.html", base(notice=asked, listed=[(row, post)])),
         settings(),
         PAGES["problem"],
     ):
@@ -459,6 +562,7 @@ def test_only_a_watch_that_is_on_its_way_is_looked_at_often() -> None:
     assert {name for name in busy if name.startswith("watch-")} == {
         "watch-queued",
         "watch-sending",
+        "watch-sought",
     }
 
 
@@ -486,7 +590,8 @@ def test_a_watch_offers_what_can_be_done_and_nothing_else(state: str) -> None:
     offered = [str(form["action"]) for form in soup.select('main form[method="post"]')]
     is_post = state in set(State)
     possible = actions(Standing.POSTED if is_post else state, state if is_post else None)
-    assert offered == [f"/watches/1/{action}" for action in possible]
+    looks = ["look"] if state == State.UNSURE else []
+    assert offered == [f"/watches/1/{action}" for action in (*looks, *possible)]
 
 
 def test_a_lost_answer_is_asked_about_in_words_that_cannot_be_mistaken() -> None:
@@ -496,9 +601,17 @@ def test_a_lost_answer_is_asked_about_in_words_that_cannot_be_mistaken() -> None
         for form in soup.select('main form[method="post"]')
     }
     assert said == {
+        Action.PUBLISH: "It is there",
         Action.RETRY: "It is not there: send it again",
-        Action.SKIP: "It is there, or leave it",
+        Action.SKIP: "Leave it undecided",
+        "look": "Look now",
     }
+    for form in soup.select(".answers form"):
+        button = form.select_one("button")
+        assert button is not None
+        does = soup.find(id=str(button["aria-describedby"]))
+        assert does is not None
+        assert text_of(does).endswith(".")
 
 
 def test_a_request_without_an_answer_says_so() -> None:
@@ -536,3 +649,143 @@ def test_websites_find_our_name_picture_and_redirect_address() -> None:
     assert app is not None
     assert app.select_one('.p-name.u-url[href="https://watch.example/"]')
     assert app.select_one('img.u-logo[src="https://watch.example/static/logo.png"]')
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_needs_the_person_is_said_once_and_first_with_a_way_out(kind: Kind) -> None:
+    soup = seen(drawn(f"needs-{kind}"))
+    (need,) = soup.select("#needs li")
+    assert f"Said of {kind}" in text_of(need) or kind is Kind.UNSURE
+    assert need.select("button, a.button")
+    assert text_of(soup).count(f"Said of {kind}") == 1
+    assert "One thing needs you" in text_of(soup.select_one("#summary") or soup)
+    assert soup.select("#needs ~ #flow")
+
+
+def test_what_is_locked_is_told_in_one_place_only() -> None:
+    soup = seen(drawn("locked"))
+    assert text_of(soup).count(LOCKED) == 1
+    for path in ("/trakt/connect", "/signin"):
+        assert len(soup.select(f'main form[action="{path}"]')) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "summary", "bridge", "site"),
+    [
+        ("calm", "All is well", "up to date", "ready"),
+        ("looking", "what your site shows already", "up to date", "being looked at"),
+        ("gated", "was away for a while", "waits until your site has been looked at", "ready"),
+        ("paused", "One thing needs you", "2 wait", "paused"),
+        ("lost", "got no clear answer", "looks for 1 on your site", "ready"),
+        ("needs-bunch", "One thing needs you", "asks you something", "ready"),
+        ("asks-later", "One step is left", "waits for Trakt", "ready"),
+    ],
+)
+def test_the_first_sentence_and_the_picture_follow_what_is_so(
+    name: str, summary: str, bridge: str, site: str
+) -> None:
+    soup = seen(drawn(name))
+    _, bridge_node, site_node = soup.select(".flow li")
+    assert summary in text_of(soup.select_one("#summary") or soup)
+    assert bridge in text_of(bridge_node)
+    assert site in text_of(site_node)
+
+
+def test_a_look_under_way_says_how_far_it_is() -> None:
+    label = seen(drawn("looking")).select_one('label[for="look"]')
+    assert label is not None
+    assert "read 1,140 posts so far" in text_of(label)
+
+
+def test_before_trakt_is_connected_the_question_where_to_start_is_only_announced() -> None:
+    soup = seen(drawn("asks-later"))
+    assert "Once Trakt is connected, the bridge asks" in text_of(soup)
+    assert not soup.select("#needs li")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({}, "no difference"),
+        ({"added": 0, "removed": 0}, "no difference"),
+        (CHECK, "2 new, 1 gone, 1,200 in doubt, to be asked for again"),
+        ({"moved": 3}, "3 with another date or title"),
+    ],
+)
+def test_a_comparison_is_told_in_words(found: Values, said: str) -> None:
+    assert compared(found) == said
+
+
+def test_trakts_own_counts_are_shown_as_no_alarm() -> None:
+    shown = text_of(seen(drawn("compared")))
+    assert "Trakt counts 1,204 plays of films and 9 of episodes, the bridge 1,203 and 9." in shown
+    assert "no alarm" in shown
+    assert "so far; it goes on" in text_of(seen(drawn("compared-partly")))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("watch-bunch", "waits for your answer"),
+        ("watch-future", "Dated 3 May 2031."),
+        ("watch-gated", "may be on your site already"),
+        ("watch-paused", "posting is paused"),
+        ("watch-removed", "was not posted, because Trakt no longer shows it"),
+        ("watch-removed-but-posted", "The post on your site is left alone."),
+        ("watch-twice", "Your site shows it twice: ada.example/a and ada.example/b"),
+        ("watch-sought", "is looking on your site now"),
+        ("watch-sought-later", "looks on your site in 30 minutes"),
+        ("watch-sought-later", "sent once more 24 hours after it was sent, as you chose"),
+        ("watch-unsure", "does not look by itself any more"),
+    ],
+)
+def test_a_watch_says_why_it_stands_where_it_stands(name: str, said: str) -> None:
+    assert said in text_of(seen(drawn(name)))
+
+
+def test_who_waits_for_an_answer_is_led_to_the_question() -> None:
+    for name in ("watch-bunch", "watch-gated"):
+        assert seen(drawn(name)).select('#standing a[href="/questions/3"]')
+
+
+def test_each_sighting_and_each_correction_stands_in_the_timeline() -> None:
+    lines = [text_of(line) for line in seen(drawn("watch-removed-but-posted")).select("ol li")]
+    assert "no longer shows it like this since" in lines[0]
+    assert "now dates it" in lines[1]
+    assert "told the bridge about it anew" in lines[2]
+    assert "did not show it 1 hour ago" in lines[2]
+
+
+def test_all_of_a_bunch_are_ticked_at_first() -> None:
+    boxes = seen(drawn("question-bunch")).select('input[type="checkbox"][name="watch"][checked]')
+    assert [box["value"] for box in boxes] == ["1", "2", "3"]
+
+
+def test_a_wrong_number_of_hours_is_marked_at_its_field() -> None:
+    soup = seen(drawn("settings-hours"))
+    field = soup.select_one("#hours")
+    assert field is not None
+    assert (field["aria-invalid"], field["value"]) == ("true", "many")
+    assert "hours-problem" in str(field["aria-describedby"]).split()
+    chosen = soup.select_one('input[name="choice"][checked]')
+    assert chosen is not None
+    assert chosen["value"] == "again"
+
+
+def test_the_settings_say_what_the_last_look_at_the_site_showed() -> None:
+    shown = text_of(seen(drawn("settings-looked")).select_one("#looked") or seen(""))
+    assert "3 hours ago" in shown
+    assert "it lists its posts" in shown
+    assert "214 posts of what you watched" in shown
+    assert "It read 140 posts." in shown
+    assert seen(drawn("settings-looking")).select("body[data-busy]")
+
+
+def test_watches_that_trakt_no_longer_shows_are_marked_and_can_be_filtered() -> None:
+    rows = [(GONE, post_of("published", url="https://ada.example/a"))]
+    template, values = watches(found=rows, removed=7, state="removed")
+    soup = seen(ENVIRONMENT.get_template(template).render(values))
+    assert "gone from Trakt" in text_of(soup.select_one(".watches") or soup)
+    chosen = soup.select_one("#state option[selected]")
+    assert chosen is not None
+    assert text_of(chosen) == "gone from Trakt (7)"

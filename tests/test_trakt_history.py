@@ -1,14 +1,22 @@
+import asyncio
 import base64
 import json
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.diff import Kind, Target, Watched
+from app.errors import SourceBusy, SourceGarbled
 from app.hentry import Telling, hentry
-from app.sources.trakt_history import read_item
+from app.sources.budget import Budget
+from app.sources.trakt import Totals, Trakt
+from app.sources.trakt_history import read_item, read_watched
 from app.watch import Episode, Movie, Unreadable, Watch, caption, from_json, to_json
 
 FILM = {
@@ -174,3 +182,184 @@ def test_any_date_is_read_or_makes_the_item_unreadable(text: str) -> None:
     found = read_item(changed(FILM, watched_at=text))
 
     assert isinstance(found, Watch | Unreadable)
+
+
+# --- Maps ---
+
+EVENING, UNKNOWN = "2026-11-20T20:14:00.000Z", "1970-01-01T00:00:00.000Z"
+MINUTE = datetime(2026, 11, 20, 20, 14, tzinfo=UTC)
+
+
+def test_a_map_of_films_tells_the_minute_of_every_play() -> None:
+    found = read_watched({"481": [EVENING, UNKNOWN, EVENING], "482": []}, "movies")
+
+    assert found == Watched({"movie:481": (MINUTE, None, MINUTE)}, {})
+
+
+@pytest.mark.parametrize("season", ["13", "13|2"])
+def test_a_map_of_shows_tells_which_show_an_episode_is_of(season: str) -> None:
+    found = read_watched({"4": {season: {"251": [EVENING]}}}, "shows")
+
+    assert found == Watched({"episode:251": (MINUTE,)}, {"episode:251": "4"})
+
+
+def test_what_is_no_id_or_no_time_is_left_out_and_counted() -> None:
+    data = {"481": [EVENING, "soon", 7], "x": [EVENING], "0": [EVENING], "9": None, "-1": []}
+
+    found = read_watched(data, "movies")
+
+    assert found.plays == {"movie:481": (MINUTE,)}
+    assert found.skipped == 6
+
+
+@pytest.mark.parametrize("data", [[], None, "no", {"error": "x"}, {"481": {"plays": 1}}])
+def test_an_unknown_shape_is_no_empty_map(data: object) -> None:
+    with pytest.raises(SourceGarbled):
+        read_watched(data, "movies")
+
+
+MAPS = st.recursive(
+    ANYTHING | st.lists(st.sampled_from([EVENING, UNKNOWN, "x"])),
+    lambda inner: st.dictionaries(st.sampled_from(["1", "13|2", "0", "x", ""]), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(MAPS, st.sampled_from(["movies", "shows"]))
+def test_any_json_is_a_map_or_refused_as_a_whole(data: object, kind: Kind) -> None:
+    try:
+        found = read_watched(data, kind)
+    except SourceGarbled:
+        return
+
+    assert all(found.plays.values())
+    assert found.shows.keys() <= found.plays.keys()
+    assert bool(found.plays) or data == {}
+
+
+class Answers:
+    """An API that answers each path with what it is given; it counts who asks at once."""
+
+    def __init__(self, answers: dict[str, tuple[int, dict[str, str], object]]) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+        self.open = self.most = 0
+        self.two_came, self.go = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked.append(request.url.raw_path.decode())
+        self.open += 1
+        self.most = max(self.most, self.open)
+        if self.open == 2:
+            self.two_came.set()
+        await self.go.wait()
+        self.open -= 1
+        status, headers, data = self.answers[request.url.raw_path.decode()]
+        return httpx2.Response(status, headers=headers, json=data)
+
+
+@asynccontextmanager
+async def a_trakt(answers: Answers) -> AsyncIterator[Trakt]:
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answers)) as http:
+        yield Trakt(
+            http=http,
+            auth=http,
+            budget=Budget(500, lambda: 0.0),
+            api_url="https://api.test",
+            auth_url="https://auth.test",
+            client_id="client",
+            client_secret="",
+            redirect_uri="https://bridge.test/trakt/callback",
+            deadline=timedelta(seconds=10),
+        )
+
+
+FIRST = "/sync/watched/movies?extended=min"
+COUNTED = {"X-Pagination-Page-Count": "2", "X-Pagination-Limit": "1"}
+
+
+async def test_a_map_in_pages_is_read_to_its_empty_end_whatever_the_count_says() -> None:
+    answers = Answers(
+        {
+            FIRST: (200, COUNTED, {"1": [EVENING]}),
+            f"{FIRST}&page=2&limit=1": (200, COUNTED, {"2": [EVENING]}),
+            f"{FIRST}&page=3&limit=1": (200, COUNTED, {"3": [EVENING]}),
+            f"{FIRST}&page=4&limit=1": (200, COUNTED, {}),
+        }
+    )
+    answers.go.set()
+
+    async with a_trakt(answers) as trakt:
+        found = await trakt.watched("token", "movies")
+
+    assert list(found.plays) == ["movie:1", "movie:2", "movie:3"]
+
+
+async def test_a_server_that_always_answers_the_whole_map_is_not_asked_for_ever() -> None:
+    answers = Answers(
+        {
+            FIRST: (200, COUNTED, {"1": [EVENING]}),
+            f"{FIRST}&page=2&limit=1": (200, COUNTED, {"1": [EVENING]}),
+        }
+    )
+    answers.go.set()
+
+    async with a_trakt(answers) as trakt:
+        found = await trakt.watched("token", "movies")
+
+    assert found.plays == {"movie:1": (MINUTE,)}
+    assert len(answers.asked) == 2
+
+
+async def test_no_more_than_two_maps_are_read_at_a_time() -> None:
+    answers = Answers({FIRST: (200, {}, {"1": [EVENING]})})
+
+    async with a_trakt(answers) as trakt:
+        reading = [asyncio.create_task(trakt.watched("token", "movies")) for _ in range(6)]
+        await answers.two_came.wait()
+        answers.go.set()
+        await asyncio.gather(*reading)
+
+    assert answers.most == 2
+    assert len(answers.asked) == 6
+
+
+async def test_a_title_that_trakt_does_not_know_has_no_plays() -> None:
+    path = "/sync/history/shows/4?page=1&limit=250"
+    answers = Answers({path: (404, {}, None)})
+    answers.go.set()
+
+    async with a_trakt(answers) as trakt:
+        assert await trakt.history_of("token", Target("shows", "4")) == []
+
+
+async def test_a_title_behind_a_busy_trakt_is_not_taken_for_an_unknown_one() -> None:
+    path = "/sync/history/shows/4?page=1&limit=250"
+    answers = Answers({path: (503, {}, None)})
+    answers.go.set()
+
+    async with a_trakt(answers) as trakt:
+        with pytest.raises(SourceBusy):
+            await trakt.history_of("token", Target("shows", "4"))
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "totals"),
+    [
+        (200, {"movies": {"plays": 155}, "episodes": {"plays": 552_000}}, Totals(155, 552_000)),
+        (200, {"movies": {"plays": 155}}, None),
+        (200, {"movies": {"plays": "many"}, "episodes": {"plays": 1}}, None),
+        (200, [], None),
+        (404, None, None),
+        (504, None, None),
+    ],
+    ids=["told", "half", "words", "list", "unknown", "busy"],
+)
+async def test_trakt_s_own_totals_are_told_or_left_out(
+    status: int, data: object, totals: Totals | None
+) -> None:
+    answers = Answers({"/users/me/stats": (status, {}, data)})
+    answers.go.set()
+
+    async with a_trakt(answers) as trakt:
+        assert await trakt.totals("token") == totals

@@ -1,6 +1,7 @@
 """Creating a post (Micropub §3.3), and what each kind of answer tells us we know."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -17,7 +18,6 @@ from app.errors import (
     SiteSilent,
 )
 from app.http import MIB, caps, date_of, retry_after
-from app.outbox import SEND_DEADLINE
 
 SIGN_IN = "sign in again to give the bridge a new key"
 # What an answer that is no success means (Micropub §3.8, RFC 6750 §3.1, and how servers behave).
@@ -42,7 +42,11 @@ STATUS_OF = {"unauthorized": 401, "invalid_token": 401, "forbidden": 403, "insuf
 
 
 async def create(
-    client: httpx2.AsyncClient, endpoint: str, access_token: str, body: str
+    client: httpx2.AsyncClient,
+    endpoint: str,
+    access_token: str,
+    body: str,
+    deadline: timedelta,
 ) -> httpx2.Response:
     """Send ``body`` as JSON and return the answer; `created` says what it means.
 
@@ -63,7 +67,7 @@ async def create(
                 "Content-Type": "application/json",
                 "Accept": "application/json",
             },
-            extensions=caps(MIB, SEND_DEADLINE),
+            extensions=caps(MIB, deadline),
         )
     except AddressBlocked as error:
         raise SiteRefused(f"The Micropub endpoint was not contacted: {error}.") from error

@@ -1,5 +1,6 @@
 """Trakt, over the guarded client: OAuth at its own host, and the reads that a poll needs."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 import httpx2
 import structlog
 
+from app.diff import Kind, Read, Target, Watched
 from app.errors import (
     FetchError,
     SourceBusy,
@@ -22,14 +24,23 @@ from app.grants import Pair, expiry
 from app.http import MIB, caps, date_of, retry_after
 from app.oauth import Registration, authorization_url, revoke_request, token_request
 from app.sources.budget import Budget
-from app.sources.trakt_history import SOURCE, read_item, words
-from app.watch import Person, Stamps, Unreadable, Watch
+from app.sources.trakt_history import (
+    LARGEST_ID,
+    SOURCE,
+    number,
+    read_item,
+    read_watched,
+    words,
+)
+from app.watch import Person, Stamps
 
 log = structlog.get_logger()
 
 PAGE = 250
 LARGEST_ANSWER = 4 * MIB
-DEADLINE = timedelta(seconds=60)
+# A map holds every play there is; so large an answer is read by no more than a few at a time.
+LARGEST_MAP = 64 * MIB
+MAPS_AT_A_TIME = 2
 # Somebody may mend the app at any time; each connection waits longer by itself.
 CLOSED = timedelta(minutes=5)
 # Cloudflare blocks for long, and asking again makes it longer.
@@ -40,8 +51,13 @@ NEEDS_VIP = (
 )
 
 
-# What an answer of the API means that only someone's act can change.
+class SourceUnaware(SourceGarbled):
+    """Trakt knows nothing by this name: a title that was deleted, hidden or merged, perhaps."""
+
+
+# What an answer of the API means that asking again does not change.
 REACTIONS: dict[int, tuple[type[SourceError], str]] = {
+    404: (SourceUnaware, "Trakt answered 404, which we did not expect"),
     401: (TokenRefused, "Trakt no longer accepts our key"),
     403: (SourceClosed, NEEDS_VIP),
     423: (SourceLocked, "Trakt says that this Trakt account is locked or deactivated"),
@@ -53,7 +69,7 @@ REACTIONS: dict[int, tuple[type[SourceError], str]] = {
 class Page:
     """One page of the history: what it says, and each item word for word."""
 
-    read: tuple[tuple[Watch | Unreadable, Any], ...]
+    read: tuple[Read, ...]
     number: int
     of: int
     total: int | None
@@ -70,6 +86,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """How many plays Trakt itself counts; known to lag behind."""
+
+    movies: int
+    episodes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trakt:
     """One Trakt app and the client to reach Trakt with."""
 
@@ -82,6 +106,8 @@ class Trakt:
     client_id: str
     client_secret: str = field(repr=False)
     redirect_uri: str
+    deadline: timedelta
+    maps: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAPS_AT_A_TIME))
 
     @property
     def registration(self) -> Registration:
@@ -187,12 +213,39 @@ class Trakt:
 
         A ``patient`` call leaves a part of the budget to others. Raises `SourceError`.
         """
-        query = {"page": str(page), "limit": str(PAGE)}
+        query = {}
         if start_at:
             query["start_at"] = trakt_time(start_at)
         if end_at:
             query["end_at"] = trakt_time(end_at)
-        response, items = await self.get("/sync/history", access_token, query, patient=patient)
+        return await self.page("/sync/history", access_token, page, query, patient=patient)
+
+    async def history_of(self, access_token: str, target: Target) -> list[Read]:
+        """Return all plays of a film, show or episode; none where Trakt does not know it.
+
+        Raises `SourceError`.
+        """
+        path = f"/sync/history/{target.kind}/{target.id}"
+        try:
+            pages = [await self.page(path, access_token, 1)]
+            while not pages[-1].is_last:
+                pages.append(await self.page(path, access_token, pages[-1].number + 1))
+        except SourceUnaware:
+            return []
+        return [read for page in pages for read in page.read]
+
+    async def page(
+        self,
+        path: str,
+        access_token: str,
+        page: int,
+        query: Mapping[str, str] | None = None,
+        *,
+        patient: bool = False,
+    ) -> Page:
+        """Return one page of a list of plays. Raises `SourceError`."""
+        asked = {"page": str(page), "limit": str(PAGE), **(query or {})}
+        response, items = await self.get(path, access_token, asked, patient=patient)
         if not isinstance(items, list):
             raise SourceGarbled("Trakt's history is not a list")
         return Page(
@@ -204,6 +257,55 @@ class Trakt:
             now=date_of(response),
         )
 
+    async def watched(self, access_token: str, kind: Kind) -> Watched:
+        """Return the minute of every play of films, or of episodes. Raises `SourceError`.
+
+        All of it comes at once, unless Trakt names more pages; behind the last one is an empty
+        one, and a count that lags does not end it earlier.
+        """
+        response, found = await self.map(access_token, kind, {})
+        if (counted(response, "X-Pagination-Page-Count") or 1) == 1:
+            return found
+        limit = str(counted(response, "X-Pagination-Limit") or PAGE)
+        plays, shows = dict(found.plays), dict(found.shows)
+        skipped, page = found.skipped, 1
+        # A page without anything new ends it too: a server may not know of pages after all.
+        while found.plays:
+            page += 1
+            _, found = await self.map(access_token, kind, {"page": str(page), "limit": limit})
+            if found.plays.keys() <= plays.keys():
+                break
+            plays |= found.plays
+            shows |= found.shows
+            skipped += found.skipped
+        return Watched(plays, shows, skipped)
+
+    async def map(
+        self, access_token: str, kind: Kind, query: Mapping[str, str]
+    ) -> tuple[httpx2.Response, Watched]:
+        """Return one answer with a map, read in a thread: it may take seconds."""
+        extended = {"extended": "min"} | ({"specials": "true"} if kind == "shows" else {})
+        await self.admit(access_token, patient=False)
+        async with self.maps:
+            response = await self.ask(
+                f"/sync/watched/{kind}", access_token, {**extended, **query}, LARGEST_MAP
+            )
+            return response, await asyncio.to_thread(lambda: read_watched(parsed(response), kind))
+
+    async def totals(self, access_token: str) -> Totals | None:
+        """Return how many plays Trakt counts, None when it does not tell: nothing depends on it.
+
+        Raises a leaf of `SourceError` that is about the token or the app.
+        """
+        try:
+            _, data = await self.get("/users/me/stats", access_token)
+            movies, episodes = (
+                number(data[kind]["plays"], LARGEST_ID) for kind in ("movies", "episodes")
+            )
+        except (SourceBusy, SourceGarbled, KeyError, TypeError):
+            return None
+        return Totals(movies, episodes) if movies is not None and episodes is not None else None
+
     async def get(
         self,
         path: str,
@@ -213,9 +315,20 @@ class Trakt:
         patient: bool = False,
     ) -> tuple[httpx2.Response, Any]:
         """Return Trakt's answer and its JSON. Raises a leaf of `SourceError`."""
+        await self.admit(access_token, patient=patient)
+        response = await self.ask(path, access_token, query or {}, LARGEST_ANSWER)
+        return response, parsed(response)
+
+    async def admit(self, access_token: str, *, patient: bool) -> None:
+        """Wait until one more request is within the budget. Raises `SourceBusy`."""
         if wait := self.budget.closed_for():
             raise SourceBusy("Trakt asked this bridge to wait", wait)
         await self.budget.take(access_token, patient=patient)
+
+    async def ask(
+        self, path: str, access_token: str, query: Mapping[str, str], max_bytes: int
+    ) -> httpx2.Response:
+        """Return Trakt's answer, if it is a success. Raises a leaf of `SourceError`."""
         headers = {
             "Content-Type": "application/json",
             "trakt-api-key": self.client_id,
@@ -227,7 +340,7 @@ class Trakt:
                 self.api_url + path,
                 params=query,
                 headers=headers,
-                extensions=caps(LARGEST_ANSWER, DEADLINE),
+                extensions=caps(max_bytes, self.deadline),
             )
         except FetchError as error:
             raise SourceBusy(str(error)) from error
@@ -238,7 +351,7 @@ class Trakt:
                 "trakt said no", path=path, status=response.status_code, text=response.text[:200]
             )
             raise trouble
-        return response, parsed(response)
+        return response
 
 
 def reaction(response: httpx2.Response) -> SourceError | None:

@@ -1,11 +1,16 @@
-"""Trakt's wire format ends here: history items become watches, or are kept as unreadable."""
+"""Trakt's wire format ends here: history items become watches, or are kept as unreadable.
+
+And its maps become the minutes of every play, by item.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from app.diff import Kind, Minute, Watched, minute
+from app.errors import SourceGarbled
 from app.watch import Episode, Ids, Movie, Show, Unreadable, Watch, Work
 
 SOURCE = "trakt"
@@ -37,6 +42,72 @@ def read_item(item: object) -> Watch | Unreadable:
     except (TypeError, ValueError) as error:
         reason = str(error)
     return Unreadable(source=SOURCE, key=fallback_key(item), reason=reason)
+
+
+def read_watched(data: object, kind: Kind) -> Watched:
+    """Read an answer of ``GET /sync/watched/{kind}?extended=min``.
+
+    Entries that are no id or no time are left out and counted. Raises `SourceGarbled` when
+    nothing of it can be read: an unknown shape must not look like an empty history.
+    """
+    if not isinstance(data, Mapping):
+        raise SourceGarbled("Trakt's map of plays is not an object")
+    plays: dict[str, tuple[Minute, ...]] = {}
+    shows: dict[str, str] = {}
+    skipped = 0
+    for item, show, times in entries(data, kind):
+        read, odd = minutes(times)
+        skipped += odd if item else 1
+        if item and read:
+            plays[item] = plays.get(item, ()) + read
+        if item and read and show:
+            shows[item] = show
+    if data and not plays:
+        raise SourceGarbled("Trakt's map of plays has a shape we do not know")
+    return Watched(plays, shows, skipped)
+
+
+def entries(data: Mapping[Any, Any], kind: Kind) -> Iterator[tuple[str | None, str | None, object]]:
+    """Yield each item of a map with its show and its times; None for what has no id."""
+    if kind == "movies":
+        for movie, times in data.items():
+            yield named("movie", movie), None, times
+        return
+    for show, seasons in data.items():
+        for episodes in items_in(seasons).values():
+            for episode, times in items_in(episodes).items():
+                yield named("episode", episode), digits(show), times
+
+
+def items_in(value: object) -> Mapping[Any, Any]:
+    """Return a JSON object, or for anything else one that holds a single nameless entry."""
+    return value if isinstance(value, Mapping) else {None: value}
+
+
+def named(kind: str, key: object) -> str | None:
+    """Return the item with this id, ``movie:481``; None for what is no id."""
+    number = digits(key)
+    return f"{kind}:{number}" if number else None
+
+
+def digits(key: object) -> str | None:
+    """Return a Trakt id that was written as text, None for anything else."""
+    if not isinstance(key, str) or not key.isascii() or not key.isdecimal() or len(key) > 19:
+        return None
+    return str(int(key)) if 0 < int(key) <= LARGEST_ID else None
+
+
+def minutes(times: object) -> tuple[tuple[Minute, ...], int]:
+    """Return the minutes in a list of times, and how many of them are none."""
+    if not isinstance(times, list):
+        return (), 1
+    read: list[Minute] = []
+    for time in times:
+        try:
+            read.append(minute(moment(time)))
+        except (TypeError, ValueError):
+            continue
+    return tuple(read), len(times) - len(read)
 
 
 def fallback_key(item: object) -> str:

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.grants import Pair
-from app.outbox import State
-from app.store import grants
+from app.notices import Kind
+from app.outbox import State, Unsure
+from app.store import grants, notices
 from app.tables import AccountRow, ClaimRow, PostRow, SessionRow, SiteRow, SpentRow
 from app.vault import Vault
 
@@ -56,12 +57,15 @@ async def sign_in(
     replaced = Replaced(old, row.token_endpoint, row.revocation_endpoint) if old and row else None
     if row is None:
         row = SiteRow(account_id=key, micropub="", authorization_endpoint="", token_endpoint="")
+        # What it holds already is read at once, in the background.
+        row.look_due_at = now
         session.add(row)
     row.micropub, row.issuer, row.scope = site.micropub, site.issuer, site.scope
     row.authorization_endpoint = site.authorization_endpoint
     row.token_endpoint = site.token_endpoint
     row.revocation_endpoint = site.revocation_endpoint
     row.resume_at = None
+    await notices.close(session, key, Kind.SITE, now)
     grants.put(row, site.pair, vault)
     await session.execute(
         update(PostRow)
@@ -100,6 +104,23 @@ async def account(session: AsyncSession, key: int) -> tuple[AccountRow, SiteRow]
 async def set_timezone(session: AsyncSession, key: int, zone: str) -> None:
     """Store the time zone in which an account's posts are dated."""
     await session.execute(update(AccountRow).where(col(AccountRow.id) == key).values(timezone=zone))
+
+
+async def set_unsure_choice(session: AsyncSession, key: int, choice: Unsure, hours: int) -> None:
+    """Store what becomes of posts of which nobody can tell whether they arrived."""
+    site = await session.get(SiteRow, key, with_for_update=True)
+    if site is not None:
+        site.unsure_choice, site.unsure_hours = choice, hours
+
+
+async def go_on(session: AsyncSession, key: int, now: datetime) -> bool:
+    """Let a paused site be sent to again, as the person wishes; return False when it was not."""
+    site = await session.get(SiteRow, key, with_for_update=True)
+    if site is None or site.paused is None:
+        return False
+    site.paused, site.failures, site.next_send_at = None, 0, None
+    await notices.close(session, key, Kind.PAUSED, now)
+    return True
 
 
 async def remove(session: AsyncSession, key: int) -> None:

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.grants import Pair
-from app.store import grants
+from app.notices import Kind
+from app.store import grants, notices
 from app.tables import AccountRow, ConnectionRow
 from app.vault import Vault
 from app.watch import Person, Stamps
@@ -59,6 +60,8 @@ async def connect(
     The same user resumes: archive, cursor and start rule stay, unless the start is ``afresh``.
     Another user of the same account is disconnected.
     """
+    # Before the account, as polls do that open a notice: otherwise each may wait for the other.
+    await of_account(session, account_id, lock=True)
     # Locked, so that two connects follow each other; a poll may add watches meanwhile.
     account = await session.get(AccountRow, account_id, with_for_update={"key_share": True})
     replaced, found = [], None
@@ -88,16 +91,31 @@ async def connect(
     elif start.afresh:
         found.start_at = start.at
     found.source_name = person.name
-    found.next_poll_at = start.now
-    if found.archive_page is not None:
-        found.archive_due_at = start.now
-    found.failures, found.archive_failures = 0, 0
-    found.polling_until = found.resume_at = None
+    resume(found, start.now)
     grants.put(found, pair, vault)
+    await notices.close(session, account_id, Kind.TRAKT, start.now)
     return replaced
 
 
-async def disconnect(session: AsyncSession, account_id: int, vault: Vault) -> list[Pair]:
+def resume(row: ConnectionRow, now: datetime) -> None:
+    """Let a connection be read from now on, whatever kept it waiting."""
+    row.next_poll_at = now
+    if row.archive_page is not None:
+        row.archive_due_at = now
+    row.failures, row.archive_failures = 0, 0
+    row.polling_until = row.resume_at = None
+
+
+async def lock(session: AsyncSession, row: ConnectionRow, reason: str, now: datetime) -> None:
+    """Ask nothing more until the person has connected again, and tell them once."""
+    row.locked = reason
+    said = f"Nothing new is read from Trakt: {reason}. Connect Trakt again; nothing is missed."
+    await notices.open_one(session, row.account_id, Kind.TRAKT, said, now)
+
+
+async def disconnect(
+    session: AsyncSession, account_id: int, vault: Vault, now: datetime
+) -> list[Pair]:
     """Forget the tokens of an account's connections; return them, to be revoked.
 
     What is known of the history stays, so that connecting again resumes.
@@ -106,6 +124,8 @@ async def disconnect(session: AsyncSession, account_id: int, vault: Vault) -> li
     pairs = [pair for row in rows if (pair := grants.pair_of(row, vault))]
     for row in rows:
         unlink(row)
+    for kind in (Kind.TRAKT, Kind.ABSENT):
+        await notices.close(session, account_id, kind, now)
     return pairs
 
 
@@ -115,14 +135,16 @@ def unlink(row: ConnectionRow) -> None:
     row.locked = row.trouble = row.refreshing_until = row.polling_until = None
 
 
-async def of_account(session: AsyncSession, account_id: int) -> list[ConnectionRow]:
+async def of_account(
+    session: AsyncSession, account_id: int, *, lock: bool = False
+) -> list[ConnectionRow]:
     """Return an account's connections, the linked one first."""
-    rows = await session.scalars(
+    rows = (
         select(ConnectionRow)
         .where(col(ConnectionRow.account_id) == account_id)
         .order_by(col(ConnectionRow.sealed_tokens).is_(None), col(ConnectionRow.id))
     )
-    return list(rows)
+    return list(await session.scalars(rows.with_for_update() if lock else rows))
 
 
 async def poll_now(session: AsyncSession, account_id: int, now: datetime) -> datetime | None:
@@ -130,7 +152,13 @@ async def poll_now(session: AsyncSession, account_id: int, now: datetime) -> dat
 
     A person's wish does not outweigh a wait that the source asked for.
     """
-    row = await session.scalar(
+    row = await linked(session, account_id)
+    return be_polled(row, now) if row else None
+
+
+async def linked(session: AsyncSession, account_id: int) -> ConnectionRow | None:
+    """Return an account's connection that may be asked, locked; None when there is none."""
+    return await session.scalar(
         select(ConnectionRow)
         .where(
             col(ConnectionRow.account_id) == account_id,
@@ -139,8 +167,10 @@ async def poll_now(session: AsyncSession, account_id: int, now: datetime) -> dat
         )
         .with_for_update()
     )
-    if row is None:
-        return None
+
+
+def be_polled(row: ConnectionRow, now: datetime) -> datetime:
+    """Make a connection due, not before the source may be asked; return when."""
     row.next_poll_at = max(now, row.resume_at or now)
     return row.next_poll_at
 
@@ -211,11 +241,46 @@ def read_anew(row: ConnectionRow, now: datetime) -> None:
     row.archive_page, row.archive_end_at, row.archive_due_at = 1, None, now
 
 
+def is_read_anew(row: ConnectionRow) -> bool:
+    """Tell whether the archive is being read once more; the first time it has an end."""
+    return row.archive_page is not None and row.archive_end_at is None
+
+
 def looked(row: ConnectionRow, stamps: Stamps, *, final: bool, now: datetime) -> None:
     """Note that the history was read up to ``stamps``; only final ones end the looking."""
-    row.looked_at, row.seen_stamps = now, f"{stamps.movies} {stamps.episodes}"
+    row.looked_at = now
     if final:
         row.movies_stamp, row.episodes_stamp = stamps.movies, stamps.episodes
+
+
+async def begin(session: AsyncSession, turn: Turn, now: datetime) -> None:
+    """Note that a turn begins to read; what becomes known from now on does so together."""
+    row = await hold(session, turn)
+    if row is not None and row.reading_since is None:
+        row.reading_since = now
+
+
+async def check_all(session: AsyncSession, account_id: int, now: datetime) -> datetime | None:
+    """Let everything be compared with the source, as `poll_now` makes a poll due."""
+    row = await linked(session, account_id)
+    if row is None:
+        return None
+    # What was odd is asked for again.
+    row.oddities, row.diff_due_at = None, now
+    return be_polled(row, now)
+
+
+async def believe(session: AsyncSession, account_id: int, now: datetime) -> datetime | None:
+    """Believe, as the person says, that what the source no longer shows is gone.
+
+    Each play is asked for by id all the same, twice. Returns as `poll_now`.
+    """
+    row = await linked(session, account_id)
+    if row is None:
+        return None
+    row.believes_absences, row.diff_due_at = True, now
+    await notices.close(session, account_id, Kind.ABSENT, now)
+    return be_polled(row, now)
 
 
 async def claim_archives(

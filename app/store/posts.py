@@ -1,19 +1,22 @@
 """Posts: whose turn it is to be sent, and what became of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, case, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from app.outbox import Post, State, abandoned, begun, released
-from app.store import grants
+from app.lookup import is_second
+from app.notices import Kind
+from app.outbox import Post, State, Unsure, abandoned, begun, next_look, released
+from app.store import grants, notices
 from app.tables import AccountRow, EventRow, PostRow, SiteRow, WatchRow
 from app.vault import Vault
+from app.waits import Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,9 @@ def sendable(now: datetime) -> list[ColumnElement[bool]]:
         col(PostRow.due_at) <= now,
         col(SiteRow.locked).is_(None),
         col(SiteRow.resume_at).is_(None) | (col(SiteRow.resume_at) <= now),
+        col(SiteRow.next_send_at).is_(None) | (col(SiteRow.next_send_at) <= now),
+        # Behind a gate only what is surely not on the site yet may leave, see `store.gates`.
+        col(SiteRow.gate_at).is_(None) | (col(PostRow.watched_at) > col(SiteRow.gate_reached)),
         ~exists().where(
             col(other.account_id) == col(SiteRow.account_id), col(other.state) == State.SENDING
         ),
@@ -94,20 +100,33 @@ async def is_work(session: AsyncSession, now: datetime) -> bool:
     return await session.scalar(found.limit(1)) is not None
 
 
-async def begin(session: AsyncSession, row: PostRow, now: datetime, body: str, slug: str) -> Post:
+async def begin(
+    session: AsyncSession, due: Due, now: datetime, body: str, slug: str, waits: Waits
+) -> Post:
     """Note, before the request leaves, that a post is being sent; return it as noted."""
+    row = due.row
     if row.body is None:
         row.body, row.slug = body, slug
-    post = begun(value(row), now)
+    post = begun(value(row), now, waits)
     write(row, post)
+    due.site.next_send_at = now + waits.between_posts
     await session.flush()
     return post
 
 
 async def settle(
-    session: AsyncSession, post_id: int, sent: Post, after: Post, now: datetime
+    session: AsyncSession, post_id: int, sent: Post, after: Post, now: datetime, waits: Waits
 ) -> bool:
-    """Save what became of an attempt; return False when the row is no longer this attempt's."""
+    """Save what became of an attempt; return False when the row is no longer this attempt's.
+
+    The site's row is locked first, as everywhere: two that lock in turn never wait for each other.
+    """
+    await session.scalar(
+        select(col(SiteRow.account_id))
+        .join(PostRow, col(PostRow.account_id) == col(SiteRow.account_id))
+        .where(col(PostRow.id) == post_id)
+        .with_for_update(of=SiteRow)
+    )
     row = await session.scalar(
         select(PostRow)
         .where(
@@ -124,20 +143,59 @@ async def settle(
     write(row, after)
     if after.state is State.PUBLISHED:
         row.published_at = now
+    await look_later(session, row, waits)
     return True
+
+
+async def look_later(session: AsyncSession, row: PostRow, waits: Waits) -> None:
+    """Let the site be looked at when that can tell more about a post."""
+    post = value(row)
+    site = await session.get(SiteRow, row.account_id)
+    when = next_look(post, choice(site), waits) if site else None
+    if post.second_url is None and post.url and row.slug and is_second(post.url, row.slug):
+        # An earlier attempt had arrived: the first one is to be found.
+        when = (post.sent_at or post.due_at) + waits.looks[0]
+    if when:
+        await look_by(session, row.account_id, when)
+
+
+async def look_by(session: AsyncSession, account_id: int, when: datetime) -> None:
+    """Let a site be looked at no later than ``when``."""
+    due = col(SiteRow.look_due_at)
+    sooner = case((due.is_(None) | (due > when), when), else_=due)
+    await session.execute(
+        update(SiteRow)
+        .where(col(SiteRow.account_id) == account_id)
+        .values(look_due_at=sooner)
+        .execution_options(synchronize_session="fetch")
+    )
+
+
+def choice(site: SiteRow) -> tuple[Unsure, timedelta]:
+    """Return what this person wants done with a post of which nobody can tell."""
+    return Unsure(site.unsure_choice), timedelta(hours=site.unsure_hours)
+
+
+async def has_sent(session: AsyncSession, account_id: int) -> bool:
+    """Tell whether this database knows of a post that was ever sent to the site."""
+    sent = select(col(PostRow.id)).where(
+        col(PostRow.account_id) == account_id, col(PostRow.attempts) > 0
+    )
+    return await session.scalar(sent.limit(1)) is not None
 
 
 async def note_site(
     session: AsyncSession,
     site: SiteRow,
-    changes: Mapping[str, Any],
+    judge: Callable[[SiteRow], Mapping[str, Any]],
     access_token: str | None,
     vault: Vault,
+    now: datetime,
 ) -> None:
     """Write how a site is doing, unless the person has signed in anew since the request left.
 
-    ``site`` is the row as it was then, and ``access_token`` the one that was sent, if any: what
-    is said of them says nothing about their successors.
+    ``judge`` returns what changes. ``site`` is the row as it was then, and ``access_token`` the
+    one that was sent, if any: what is said of them says nothing about their successors.
     """
     row = await session.scalar(
         select(SiteRow)
@@ -152,8 +210,18 @@ async def note_site(
         return
     if access_token is not None and pair is not None and pair.access != access_token:
         return
-    for name, value in changes.items():
+    for name, value in judge(row).items():
         setattr(row, name, value)
+    await tell_of_site(session, row, now)
+
+
+async def tell_of_site(session: AsyncSession, site: SiteRow, now: datetime) -> None:
+    """Tell the person, once, that a site needs them or is paused, and that it is over."""
+    for kind, said in ((Kind.SITE, site.locked), (Kind.PAUSED, site.paused)):
+        if said:
+            await notices.open_one(session, site.account_id, kind, said, now)
+        else:
+            await notices.close(session, site.account_id, kind, now)
 
 
 async def tell(
@@ -167,7 +235,7 @@ async def tell(
         session.add(EventRow(watch_id=watch_id or 0, said=said, at=at, exchange=exchange))
 
 
-async def move_on(session: AsyncSession, now: datetime) -> None:
+async def move_on(session: AsyncSession, now: datetime, waits: Waits) -> None:
     """Release the held posts whose time has come; give up those whose worker has died."""
     rows = await session.scalars(
         select(PostRow)
@@ -182,11 +250,14 @@ async def move_on(session: AsyncSession, now: datetime) -> None:
         after = abandoned(post, now)
         write(row, after)
         await tell(session, row.id or 0, after.trouble or "", now, None)
+        await look_later(session, row, waits)
 
 
 async def is_under_way(session: AsyncSession, site: SiteRow, now: datetime) -> bool:
     """Tell whether a post of this site is being sent, or will be at once."""
-    waits = site.locked is not None or (site.resume_at is not None and site.resume_at > now)
+    waits = any((site.locked, site.paused, site.gate_at)) or (
+        site.resume_at is not None and site.resume_at > now
+    )
     states = [State.SENDING] if waits else [State.SENDING, State.QUEUED]
     found = select(col(PostRow.id)).where(
         col(PostRow.account_id) == site.account_id,
@@ -202,6 +273,9 @@ async def next_due(session: AsyncSession, now: datetime) -> datetime | None:
         col(PostRow.due_at) > now,
         col(PostRow.state).in_([State.HELD, State.QUEUED, State.SENDING]),
     )
-    sites = select(func.min(col(SiteRow.resume_at))).where(col(SiteRow.resume_at) > now)
-    times = [await session.scalar(posts), await session.scalar(sites)]
+    sites = [
+        select(func.min(column)).where(column > now)
+        for column in (col(SiteRow.resume_at), col(SiteRow.next_send_at))
+    ]
+    times = [await session.scalar(query) for query in (posts, *sites)]
     return min((when for when in times if when), default=None)

@@ -1,21 +1,29 @@
 """Watches and what their sources said: kept as they come, listed, counted, looked into."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.outbox import Post, Standing, planned
+from app.diff import Read, item_of, minute, show_of
+from app.outbox import Post, Standing, State, Why, planned
+from app.store import found
 from app.tables import ConnectionRow, EventRow, PostRow, SightingRow, WatchRow
 from app.watch import Unreadable, Watch, caption, from_json, to_json, work_key
 
 PER_PAGE = 50
+# When a post is due that waits for an answer and for nothing else.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+WAITS_FOR_ANSWER = "Many plays of this show became known at once; it waits for your answer."
+# What a list may be narrowed to, beside states: watches that their source no longer shows.
+REMOVED = "removed"
+NO_BUNCHES: Mapping[str, int] = MappingProxyType({})
 
-Read = tuple[Watch | Unreadable, Any]
 Listing = TypeVar("Listing", bound=Select[*tuple[Any, ...]])
 Listed = tuple[WatchRow, PostRow | None]
 
@@ -29,15 +37,23 @@ class Kept:
 
 
 async def keep(
-    session: AsyncSession, connection: ConnectionRow, read: Sequence[Read], now: datetime
+    session: AsyncSession,
+    connection: ConnectionRow,
+    read: Sequence[Read],
+    now: datetime,
+    bunches: Mapping[str, int] = NO_BUNCHES,
 ) -> Kept:
     """Store what a source said, each viewing once, with the posts that are to tell of them.
 
-    Saying it again changes nothing, so a poll can be repeated at will.
+    Saying it again changes nothing, so a poll can be repeated at will. ``bunches`` are shows of
+    which too much became known at once, with the notice that asks what to do.
     """
     fresh = await unseen(session, connection, read)
     made = [row_of(connection, item, now) for item, _ in fresh]
     posts = [post for _, post in made if post]
+    for (item, _), (_, post) in zip(fresh, made, strict=True):
+        if post and (notice_id := bunches.get(show_in(item) or "")):
+            hold_back(post, notice_id)
     session.add_all(posts)
     await session.flush()
     for watch, post in made:
@@ -45,18 +61,37 @@ async def keep(
         session.add(watch)
     await session.flush()
     for (item, payload), (watch, _) in zip(fresh, made, strict=True):
-        session.add(
-            SightingRow(
-                connection_id=connection.id or 0,
-                watch_id=watch.id or 0,
-                key=item.key,
-                seen_at=now,
-                payload=payload,
-                trouble=item.reason if isinstance(item, Unreadable) else None,
-            )
+        row = SightingRow(
+            connection_id=connection.id or 0,
+            watch_id=watch.id or 0,
+            key=item.key,
+            seen_at=now,
+            payload=payload,
         )
+        describe(row, item)
+        session.add(row)
     await session.flush()
+    await found.recognise(session, [watch for watch, _ in made], now)
     return Kept(new=len(fresh), queued=len(posts))
+
+
+def describe(row: SightingRow, item: Watch | Unreadable) -> None:
+    """Write beside a payload what it is of and when, or why nobody can tell."""
+    row.trouble = item.reason if isinstance(item, Unreadable) else None
+    if isinstance(item, Watch):
+        row.item, row.show, row.at = item_of(item.work), show_of(item.work), minute(item.watched_at)
+
+
+def show_in(item: Watch | Unreadable) -> str | None:
+    """Return the show that an item of the history is of."""
+    return show_of(item.work) if isinstance(item, Watch) else None
+
+
+def hold_back(post: PostRow, notice_id: int) -> None:
+    """Let a post that would be sent wait for an answer."""
+    if post.state == State.QUEUED:
+        post.state, post.due_at, post.why = State.HELD, NEVER, Why.BUNCH
+        post.notice_id, post.trouble = notice_id, WAITS_FOR_ANSWER
 
 
 async def unseen(
@@ -129,6 +164,7 @@ async def is_again(session: AsyncSession, row: WatchRow) -> bool:
     earlier = select(col(WatchRow.id)).where(
         col(WatchRow.account_id) == row.account_id,
         col(WatchRow.work_key) == row.work_key,
+        col(WatchRow.removed_at).is_(None),
         # Of two in one minute, the one that was told first is the first.
         (col(WatchRow.watched_at) < row.watched_at)
         | ((col(WatchRow.watched_at) == row.watched_at) & (col(WatchRow.id) < row.id)),
@@ -198,10 +234,12 @@ def listing(account_id: int) -> Select[WatchRow, PostRow]:
 
 
 def narrowed(query: Listing, text: str, state: str) -> Listing:
-    """Narrow a list to titles that hold all words of ``text``, and to one state."""
+    """Narrow a list to titles that hold all words of ``text``, and to one state or `REMOVED`."""
     for word in text.split():
         query = query.where(col(WatchRow.title).icontains(word, autoescape=True))
-    if state in set(Standing):
+    if state == REMOVED:
+        query = query.where(col(WatchRow.removed_at).is_not(None))
+    elif state in set(Standing):
         query = query.where(col(WatchRow.standing) == state)
     elif state:
         query = query.where(
@@ -270,5 +308,8 @@ async def read_again(
         session.add(post)
         await session.flush()
         row.post_id = post.id
-    sighting.trouble, sighting.key = None, item.key
+    await session.flush()
+    sighting.key = item.key
+    describe(sighting, item)
+    await found.recognise(session, [row], now)
     return True

@@ -9,6 +9,7 @@ import httpx2
 from fastapi import Depends, Request
 
 from app.database import Database
+from app.notify import Notifier
 from app.settings import Settings
 from app.sources.trakt import Trakt
 from app.vault import Vault
@@ -25,6 +26,7 @@ class Bridge:
     trakt: Trakt
     now: Callable[[], datetime]
     poke: Callable[[], None]
+    notifier: Notifier
 
     @property
     def client_id(self) -> str:

@@ -103,7 +103,7 @@ async def disconnect(bridge: TheBridge, person: ThePerson, form: TheForm) -> Res
     """Forget Trakt's keys, here and there; what was read stays."""
     del form
     async with bridge.database.writing() as writing:
-        pairs = await connections.disconnect(writing, person.id, bridge.vault)
+        pairs = await connections.disconnect(writing, person.id, bridge.vault, bridge.now())
     return RedirectResponse(
         "/?said=disconnected", status_code=303, background=BackgroundTask(revoke, bridge, pairs)
     )

@@ -1,33 +1,27 @@
 """The pages of people who are signed in, and what their buttons do."""
 
-import math
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from zoneinfo import available_timezones
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import SignInError
 from app.hentry import zone
 from app.indieweb.indieauth import missing_scopes
-from app.outbox import Action, Standing, State, acted, actions
-from app.sources.trakt_history import read_item
-from app.store import accounts, connections, grants, posts, watches
-from app.store.watches import Listed
-from app.tables import ConnectionRow, PostRow, SiteRow, WatchRow
+from app.notices import Kind
+from app.store import accounts, connections, found, grants, notices, posts, watches
+from app.tables import ConnectionRow, SiteRow
 from app.web import admission, connect, session, signin
 from app.web.bridge import Bridge, TheBridge
+from app.web.needs import needs
 from app.web.session import Person, TheForm, ThePerson, TheVisitor, text_of
-from app.web.views import landing, render
+from app.web.views import is_looking, landing, render
 
 router = APIRouter()
 
 LATEST = 12
-# Beyond this nobody leafs through pages; it also bounds what a made-up number costs.
-LAST_PAGE = 100_000
 
 
 @router.get("/")
@@ -36,11 +30,13 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
     if visitor.account_id is None:
         return await landing(request, bridge, visitor)
     person = await session.the_person(visitor, bridge)
+    site, now = person.site, bridge.now()
     async with bridge.database.reading() as reading:
         linked = await connections.of_account(reading, person.id)
         latest = await watches.page(reading, person.id, 1, most=LATEST)
         states = await watches.states(reading, person.id)
-        is_sending = await posts.is_under_way(reading, person.site, bridge.now())
+        asked = await notices.open_ones(reading, person.id)
+        is_sending = await posts.is_under_way(reading, site, now)
     connection = linked[0] if linked else None
     return show(
         request,
@@ -51,9 +47,11 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         latest=latest,
         states=states,
         read=sum(states.values()),
-        needs=site_needs(person.site),
+        lacks=site_lacks(site),
+        needs=needs(site, connection, states, asked),
+        asks_later=any(notice.kind == Kind.START for notice in asked),
         leaves=True,
-        is_busy=is_sending or is_reading(connection, bridge.now()),
+        is_busy=is_sending or is_reading(connection, now) or is_looking(site, now),
     )
 
 
@@ -65,7 +63,7 @@ def is_reading(connection: ConnectionRow | None, now: datetime) -> bool:
     return bool(connection.archive_due_at) or (due is not None and due <= now)
 
 
-def site_needs(site: SiteRow) -> str | None:
+def site_lacks(site: SiteRow) -> str | None:
     """Return what the site did not grant and what is then missing, None when all is there."""
     scope = site.scope.split()
     if not scope:
@@ -109,44 +107,25 @@ async def poll(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
     del form
     async with bridge.database.writing() as writing:
         when = await connections.poll_now(writing, person.id, bridge.now())
+    return polled(bridge, when, "checking")
+
+
+@router.post("/check")
+async def check(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
+    """Compare everything with Trakt now."""
+    del form
+    async with bridge.database.writing() as writing:
+        when = await connections.check_all(writing, person.id, bridge.now())
+    return polled(bridge, when, "comparing")
+
+
+def polled(bridge: Bridge, when: datetime | None, well: str) -> Response:
+    """Lead to the dashboard, which says when Trakt is asked; ``well``: at once."""
     bridge.poke()
     said = "nothing-to-check"
     if when is not None:
-        said = "checking" if when <= bridge.now() else "asked-to-wait"
+        said = well if when <= bridge.now() else "asked-to-wait"
     return RedirectResponse(f"/?said={said}", status_code=303)
-
-
-@router.get("/watches")
-async def listing(request: Request, bridge: TheBridge, person: ThePerson) -> Response:
-    """Show all watches, page by page, searched and filtered."""
-    asked = request.query_params
-    text = "".join(c for c in asked.get("q", "") if c.isprintable()).strip()[:200]
-    state = asked.get("state", "")
-    state = state if state in {*State, *Standing} else ""
-    async with bridge.database.reading() as reading:
-        total = await watches.count(reading, person.id, text=text, state=state)
-        last = max(1, math.ceil(total / watches.PER_PAGE))
-        shown = min(page_number(asked.get("page", "")), last)
-        found = await watches.page(reading, person.id, shown, text=text, state=state)
-        states = await watches.states(reading, person.id)
-    return show(
-        request,
-        bridge,
-        person,
-        "watches.html",
-        found=found,
-        total=total,
-        number=shown,
-        last=last,
-        text=text,
-        state=state,
-        counts=states,
-    )
-
-
-def page_number(text: str) -> int:
-    """Return the number of a page; nonsense means the first."""
-    return max(1, min(number(text), LAST_PAGE))
 
 
 def number(text: str) -> int:
@@ -154,94 +133,22 @@ def number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
-@router.get("/watches/{key}")
-async def watch(key: str, request: Request, bridge: TheBridge, person: ThePerson) -> Response:
-    """Show one watch: where it stands, why, and all that happened to it."""
-    async with bridge.database.reading() as reading:
-        row, post = await mine(reading, person, key)
-        events = await watches.events(reading, row.id or 0)
-        sightings = await watches.sightings(reading, row.id or 0)
-    return show(
-        request,
-        bridge,
-        person,
-        "watch.html",
-        watch=row,
-        post=post,
-        events=events,
-        sightings=sightings,
-        actions=actions(row.standing, post.state if post else None),
-    )
-
-
-async def mine(
-    session: AsyncSession,
-    person: Person,
-    key: str,
-    look: Callable[[AsyncSession, int, int], Awaitable[Listed | None]] = watches.one,
-) -> Listed:
-    """Return one of the person's own watches. Raises SignInError ``not_found``."""
-    found = await look(session, person.id, number(key))
-    if found is None:
-        raise SignInError("not_found")
-    return found
-
-
-@router.post("/watches/{key}/{action}")
-async def act(
-    key: str, action: str, bridge: TheBridge, person: ThePerson, form: TheForm
-) -> Response:
-    """Do with a watch what the person decided, if that is still possible."""
-    del form
-    now = bridge.now()
-    async with bridge.database.writing() as writing:
-        row, post = await mine(writing, person, key, watches.hold)
-        if action not in actions(row.standing, post.state if post else None):
-            raise SignInError("too_late")
-        if row.standing == Standing.UNREADABLE:
-            said = await read_again(writing, row, bridge)
-        else:
-            said = await decided(writing, row, post, Action(action), bridge)
-        await watches.tell(writing, row.id or 0, TOLD[said], now)
-    bridge.poke()
-    return RedirectResponse(f"/watches/{row.id}?said={said}", status_code=303)
-
-
-TOLD = {
-    "retried": "You asked to send it again.",
-    "skipped": "You decided not to post it.",
-    "publish": "You decided to post it.",
-    "read": "A newer version of the bridge read it.",
-    "still-unreadable": "You asked to read it again; this version still cannot.",
-}
-SAID_BY = {Action.RETRY: "retried", Action.SKIP: "skipped", Action.PUBLISH: "publish"}
-
-
-async def read_again(writing: AsyncSession, row: WatchRow, bridge: Bridge) -> str:
-    """Try an unreadable item once more and return what to say of it."""
-    seen = await watches.sightings(writing, row.id or 0)
-    is_read = await watches.read_again(writing, row, read_item(seen[-1].payload), bridge.now())
-    return "read" if is_read else "still-unreadable"
-
-
-async def decided(
-    writing: AsyncSession, row: WatchRow, post: PostRow | None, action: Action, bridge: Bridge
-) -> str:
-    """Write the person's decision into the post, making one where there is none."""
-    if post is None:
-        post = watches.post_row(row, acted(None, action, bridge.now()))
-        writing.add(post)
-        await writing.flush()
-        row.post_id, row.standing = post.id, Standing.POSTED
-    else:
-        posts.write(post, acted(posts.value(post), action, bridge.now()))
-    return SAID_BY[action]
-
-
 @router.get("/settings")
 async def settings(request: Request, bridge: TheBridge, person: ThePerson) -> Response:
     """Show what can be changed."""
     return await settings_page(request, bridge, person)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What shall become of posts of which nobody can tell; ``hours`` as it was typed.
+
+    ``problem`` says what is wrong with it.
+    """
+
+    kind: str
+    hours: str
+    problem: str | None = None
 
 
 async def settings_page(
@@ -251,20 +158,26 @@ async def settings_page(
     problem: str | None = None,
     *,
     unsure: bool = False,
+    choice: Choice | None = None,
 ) -> Response:
     """Return the page of settings, with what is wrong beside its field."""
+    site = person.site
     async with bridge.database.reading() as reading:
         linked = await connections.of_account(reading, person.id)
+        held = await found.count(reading, person.id)
+    is_wrong = bool(problem or unsure or (choice and choice.problem))
     return show(
         request,
         bridge,
         person,
         "settings.html",
-        400 if problem or unsure else 200,
+        400 if is_wrong else 200,
         connection=linked[0] if linked else None,
         zones=offered_zones(),
         problem=problem,
         unsure=unsure,
+        choice=choice or Choice(site.unsure_choice, str(site.unsure_hours)),
+        held=held,
         leaves=True,
     )
 
@@ -310,7 +223,7 @@ async def delete(
     if text_of(form, "sure") != "yes":
         return await settings_page(request, bridge, person, unsure=True)
     async with bridge.database.writing() as writing:
-        pairs = await connections.disconnect(writing, person.id, bridge.vault)
+        pairs = await connections.disconnect(writing, person.id, bridge.vault, bridge.now())
         own = grants.pair_of(person.site, bridge.vault)
         await accounts.remove(writing, person.id)
     await admission.prepare(bridge.database, bridge.settings)

@@ -23,6 +23,8 @@ from app.web.bridge import Bridge, TheBridge
 SESSION_LIFE = timedelta(days=180)
 # Long enough to find the password of one's own site.
 FLOW_LIFE = timedelta(minutes=15)
+# A box for each episode of the longest series there is.
+MOST_FIELDS = 20_000
 # What a browser surely keeps of one cookie.
 LARGEST_COOKIE = 3800
 
@@ -89,7 +91,7 @@ async def the_form(
     came_from = request.headers.get("Origin")
     if came_from is not None and came_from != bridge.settings.base_url:
         raise SignInError("wrong_origin", f"It was sent from {came_from[:100]}.")
-    async with request.form() as form:
+    async with request.form(max_fields=MOST_FIELDS) as form:
         token = form.get("csrf")
         if not isinstance(token, str) or not bridge.vault.is_form_token(token, visitor.cookie):
             raise SignInError("stale_form")

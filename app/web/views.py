@@ -17,7 +17,7 @@ from app import __version__
 from app.errors import SignInError
 from app.hentry import zone
 from app.outbox import Standing, State
-from app.tables import PostRow, WatchRow
+from app.tables import PostRow, SiteRow, WatchRow
 from app.web import admission
 from app.web.bridge import Bridge, the_bridge
 from app.web.problems import Problem, problem
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 # state → (label, tone, what it means)
 STATES: dict[str, tuple[str, str, str]] = {
-    State.HELD: ("held", "wait", "It waits for its time."),
+    State.HELD: ("held", "wait", "It waits for its time, or for your answer."),
     State.QUEUED: ("queued", "wait", "It will be sent to your site."),
     State.SENDING: ("sending", "wait", "It is being sent to your site."),
     State.PUBLISHED: ("published", "good", "It is on your site."),
@@ -35,13 +35,19 @@ STATES: dict[str, tuple[str, str, str]] = {
     State.UNSURE: (
         "unsure",
         "bad",
-        "It was sent, but no clear answer came back. Look on your site before you decide.",
+        (
+            "It was sent, but no clear answer came back. It is never sent again blindly: the "
+            "bridge looks for it on your site, and you can say what you see there."
+        ),
     ),
-    State.SKIPPED: ("skipped", "calm", "You decided not to post it."),
+    State.SKIPPED: ("skipped", "calm", "It is not posted."),
     Standing.ARCHIVED: (
         "archived",
         "calm",
-        "It is kept here and not posted: it is older than the moment from which on you post.",
+        (
+            "It is kept here and not posted: it is older than the moment from which on you post, "
+            "or you decided so."
+        ),
     ),
     Standing.UNDATED: (
         "no date",
@@ -71,6 +77,20 @@ SAID = {
     "skipped": "It will not be posted.",
     "publish": "It is queued to be posted.",
     "still-unreadable": "This version still cannot read it. It is kept.",
+    "comparing": "Everything is being compared with Trakt. That can take a few minutes.",
+    "looking": "The bridge looks at your site now. What it finds shows up here.",
+    "site-asked-to-wait": "Your site asked the bridge to wait; it looks as soon as it may.",
+    "site-locked": "Your site does not let the bridge in. Sign in again first.",
+    "going-on": "Posting goes on.",
+    "settled": "That is settled already.",
+    "bunch-post": "They are queued to be posted, the oldest first.",
+    "bunch-keep": "They stay here and are not posted.",
+    "bunch-choose": "Those that you ticked are queued to be posted; the others are not posted.",
+    "gate-there": "Good: they count as posted, and none of them is sent.",
+    "gate-send": "They are queued to be posted, the oldest first.",
+    "start-then": "What you watched since then is posted too, the oldest first.",
+    "start-now": "What you watched before you connected Trakt stays unposted.",
+    "absent-gone": "The bridge asks Trakt for each of them once more, and then takes them as gone.",
 }
 
 
@@ -105,6 +125,36 @@ def local(when: datetime | None, zone_name: str) -> str:
         return "unknown date"
     there = when.astimezone(zone(zone_name) or UTC)
     return f"{there.day} {there:%b %Y, %H:%M}"
+
+
+def sentence(text: str) -> str:
+    """Return a text with a full stop at its end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def compared(found: Mapping[str, Any]) -> str:
+    """Return what a comparison with Trakt has found, see `app.poll`: ``3 new, 1 gone``."""
+    told = [
+        f"{found[name]:,} {words}"
+        for name, words in (
+            ("added", "new"),
+            ("removed", "gone"),
+            ("moved", "with another date or title"),
+            ("missing", "in doubt, to be asked for again"),
+        )
+        if found.get(name)
+    ]
+    return ", ".join(told) or "no difference"
+
+
+def is_looking(site: SiteRow, now: datetime) -> bool:
+    """Tell whether a site is being looked at, or will be at once."""
+    if site.locked:
+        return False
+    if site.looking_until is not None and site.looking_until > now:
+        return True
+    is_due = site.look_due_at is not None and site.look_due_at <= now
+    return is_due and (site.resume_at is None or site.resume_at <= now)
 
 
 def web_link(url: object) -> str | None:
@@ -164,13 +214,17 @@ ENVIRONMENT.filters.update(
     ago=ago,
     bare=bare,
     by_region=by_region,
+    compared=compared,
     host=host,
     linked=linked,
     local=local,
     pretty=pretty,
+    sentence=sentence,
     web_link=web_link,
 )
-ENVIRONMENT.globals.update(states=STATES, state_of=state_of, version=__version__)
+ENVIRONMENT.globals.update(
+    is_looking=is_looking, states=STATES, state_of=state_of, version=__version__
+)
 
 
 def render(

@@ -1,0 +1,240 @@
+"""What sites hold: posts that were read there, and which of our watches they tell of."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app import lookup, outbox
+from app.hentry import Telling, url, zone
+from app.hentry import content as wording
+from app.lookup import Entry, Told
+from app.outbox import Standing, State
+from app.store import posts
+from app.tables import AccountRow, FoundRow, PostRow, WatchRow
+from app.watch import Work, from_json
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A watch of ours with its post, if it has one."""
+
+    watch: WatchRow
+    post: PostRow | None
+
+
+async def keep(
+    session: AsyncSession, account_id: int, entries: Iterable[Entry], now: datetime
+) -> list[FoundRow]:
+    """Store the posts that a site shows and return their rows; reading them again changes none."""
+    by_place = {entry.place: entry for entry in entries if entry.may_be_ours}
+    known = await session.scalars(
+        select(FoundRow).where(
+            col(FoundRow.account_id) == account_id, col(FoundRow.place).in_(by_place)
+        )
+    )
+    rows = {row.place: row for row in known}
+    for place, entry in by_place.items():
+        row = rows.get(place)
+        if row is None:
+            row = rows[place] = FoundRow(account_id=account_id, place=place, read_at=now)
+            session.add(row)
+        row.url, row.marker, row.work_url = entry.url, entry.marker, entry.work_url
+        row.published_at, row.content_digest = entry.published, entry.content_digest
+        row.read_at = now
+    await session.flush()
+    await owned(session, account_id, list(rows.values()))
+    return list(rows.values())
+
+
+async def owned(session: AsyncSession, account_id: int, rows: Sequence[FoundRow]) -> None:
+    """Note which of the rows are posts whose URL we know already."""
+    urls = {row.url: row for row in rows if row.url and row.post_id is None}
+    if not urls:
+        return
+    found = await session.execute(
+        select(col(PostRow.id), col(PostRow.url)).where(
+            col(PostRow.account_id) == account_id, col(PostRow.url).in_(urls)
+        )
+    )
+    for post_id, its_url in found:
+        urls[its_url or ""].post_id = post_id
+
+
+async def settle(
+    session: AsyncSession, account_id: int, rows: Sequence[FoundRow], now: datetime
+) -> int:
+    """Give what a site shows to the watches it tells of; return how many posts that settled."""
+    free = [row for row in rows if row.post_id is None]
+    if not free:
+        return 0
+    return await give(session, await candidates(session, account_id, free), free, now)
+
+
+async def recognise(session: AsyncSession, watches: Sequence[WatchRow], now: datetime) -> int:
+    """Give each of ``watches`` that the site already shows its post; return how many had one.
+
+    Such a post becomes published, with its URL, whatever it was going to be.
+    """
+    watches = [watch for watch in watches if watch.work is not None]
+    if not watches:
+        return 0
+    account_id = watches[0].account_id
+    account = await session.get(AccountRow, account_id)
+    known = await with_posts(session, watches)
+    told = [told_of(one, account) for one in known]
+    free = await session.scalars(
+        select(FoundRow).where(
+            col(FoundRow.account_id) == account_id,
+            col(FoundRow.post_id).is_(None),
+            col(FoundRow.marker).in_([one.key for one in told])
+            | col(FoundRow.work_url).in_({lookup.bare(one.work_url or "") for one in told})
+            | col(FoundRow.content_digest).in_({text for one in told for text in one.contents}),
+        )
+    )
+    return await give(session, known, free.all(), now)
+
+
+async def with_posts(session: AsyncSession, watches: Sequence[WatchRow]) -> list[Known]:
+    """Return watches with their posts."""
+    ids = [watch.post_id for watch in watches if watch.post_id]
+    found = await session.scalars(select(PostRow).where(col(PostRow.id).in_(ids)))
+    by_id = {post.id: post for post in found}
+    return [Known(watch, by_id.get(watch.post_id)) for watch in watches]
+
+
+async def candidates(
+    session: AsyncSession, account_id: int, rows: Sequence[FoundRow]
+) -> list[Known]:
+    """Return the watches that one of the rows may tell of."""
+    minutes = {row.published_at for row in rows if row.published_at and row.work_url}
+    near = [
+        (col(WatchRow.watched_at) >= at.replace(second=0, microsecond=0))
+        & (col(WatchRow.watched_at) < at.replace(second=0, microsecond=0) + MINUTE)
+        for at in minutes
+    ]
+    ways = [
+        col(WatchRow.key).in_([row.marker for row in rows if row.marker]),
+        col(PostRow.state) == State.UNSURE,
+        *near,
+    ]
+    found: dict[int, Known] = {}
+    for way in ways:
+        listed = await session.execute(
+            select(WatchRow, PostRow)
+            .outerjoin(PostRow, col(PostRow.id) == col(WatchRow.post_id))
+            .where(col(WatchRow.account_id) == account_id, col(WatchRow.work).is_not(None), way)
+        )
+        found |= {watch.id or 0: Known(watch, post) for watch, post in listed}
+    return [found[key] for key in sorted(found)]
+
+
+async def give(
+    session: AsyncSession, known: Sequence[Known], rows: Sequence[FoundRow], now: datetime
+) -> int:
+    """Join watches with the posts that tell of them, each post once; return how many."""
+    free = {row.place: row for row in rows}
+    account = await session.get(AccountRow, known[0].watch.account_id) if known else None
+    given = 0
+    for one in known:
+        entry = lookup.match(told_of(one, account), [entry_in(row) for row in free.values()])
+        row = free.pop(entry.place, None) if entry else None
+        if row is not None and await join(session, one, row, now):
+            given += 1
+    return given
+
+
+async def join(session: AsyncSession, known: Known, row: FoundRow, now: datetime) -> bool:
+    """Note that a post on the site is the one of this watch; return whether that was news."""
+    watch, post = known.watch, known.post
+    if post is not None:
+        # Locked only now, and read again: somebody may have begun to send it meanwhile.
+        await session.refresh(post, with_for_update=True)
+        if post.state == State.SENDING:
+            # Its own answer is on its way, or its lease runs out.
+            return False
+    if post is None:
+        post = PostRow(
+            account_id=watch.account_id,
+            state=State.PUBLISHED,
+            due_at=now,
+            watched_at=watch.watched_at,
+        )
+        session.add(post)
+        await session.flush()
+        watch.post_id, watch.standing = post.id, Standing.POSTED
+    row.post_id = post.id
+    if post.url is not None:
+        return note_second(post, row)
+    posts.write(post, outbox.found(posts.value(post), row.url, now))
+    post.published_at = post.published_at or row.published_at or now
+    post.notice_id = None
+    await session.flush()
+    where = f": {row.url}" if row.url else ", which does not say where"
+    by = "by its marker" if row.marker == watch.key else "by what it says"
+    await posts.tell(session, post.id or 0, f"Found on your site, {by}{where}.", now, None)
+    return True
+
+
+def note_second(post: PostRow, row: FoundRow) -> bool:
+    """Note a further post of the same watch; the first one is kept as the one."""
+    if row.url is None or row.url == post.url or row.marker is None:
+        return False
+    post.second_url = row.url
+    if post.slug and post.url and lookup.is_second(post.url, post.slug):
+        post.url, post.second_url = row.url, post.url
+    return True
+
+
+def told_of(known: Known, account: AccountRow | None) -> Told:
+    """Return how the post of a watch may be recognised."""
+    watch, post = known.watch, known.post
+    work = from_json(watch.work or {})
+    since = watch.watched_at
+    if post is not None and post.attempts == 1:
+        since = post.sent_at
+    return Told(
+        key=watch.key,
+        work_url=url(work),
+        watched_at=watch.watched_at,
+        contents=frozenset(lookup.digest(text) for text in contents(known, work, account)),
+        since=since,
+    )
+
+
+def contents(known: Known, work: Work, account: AccountRow | None) -> Iterable[str]:
+    """Yield the texts that a post of ours has: the one that was sent, or those it might have."""
+    if known.post is not None and known.post.body is not None:
+        sent = json.loads(known.post.body)["properties"]["content"][0]
+        yield lookup.spaced(sent) or ""
+        return
+    there = (zone(account.timezone) if account else None) or UTC
+    when = known.watch.watched_at and known.watch.watched_at.astimezone(there)
+    for again in (False, True):
+        yield lookup.spaced(wording(work, when, Telling(there, again=again))) or ""
+
+
+def entry_in(row: FoundRow) -> Entry:
+    """Return the entry that a row was made of."""
+    return Entry(row.url, row.marker, row.work_url, row.published_at, row.content_digest)
+
+
+async def newest(session: AsyncSession, account_id: int, now: datetime) -> datetime | None:
+    """Return the date of the newest watch that the site tells of; None when it tells of none."""
+    return await session.scalar(
+        select(func.max(col(FoundRow.published_at))).where(
+            col(FoundRow.account_id) == account_id, col(FoundRow.published_at) <= now
+        )
+    )
+
+
+async def count(session: AsyncSession, account_id: int) -> int:
+    """Return how many posts that may tell of a watch a site was seen to hold."""
+    rows = select(func.count(col(FoundRow.id))).where(col(FoundRow.account_id) == account_id)
+    return await session.scalar(rows) or 0

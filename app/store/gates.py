@@ -1,0 +1,187 @@
+"""Gates: a database that may be an old copy does not know what was posted since.
+
+Until its site has been read, a gate keeps back what may be there already. ``gate_at`` is the
+copy's age; watches after ``gate_reached`` may be posted all the same, because they are younger
+than the moment at which the gate was shut, or because the site has been read that far.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, or_, select, true
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.lookup import Progress, Way
+from app.notices import Kind
+from app.outbox import State, Unsure, found
+from app.store import notices, posts
+from app.store.watches import Listed
+from app.tables import ConnectionRow, HeartbeatRow, PostRow, SiteRow, WatchRow
+
+WAITING = (State.QUEUED, State.HELD)
+
+
+async def beat(session: AsyncSession, now: datetime) -> datetime | None:
+    """Note that the scheduler works; return when it last did, None on a new database."""
+    row = await session.get(HeartbeatRow, 1, with_for_update=True)
+    if row is None:
+        session.add(HeartbeatRow(at=now))
+        return None
+    last, row.at = row.at, now
+    return last
+
+
+async def shut(session: AsyncSession, since: datetime, now: datetime) -> None:
+    """Shut the gates of all sites: this database may be a copy as old as ``since``."""
+    rows = await session.scalars(select(SiteRow).with_for_update())
+    for site in rows:
+        site.gate_at = min(since, site.gate_at or since)
+        site.gate_reached = now
+        site.wants_all, site.look_due_at = True, now
+        site.look_progress, site.looking_until = None, None
+
+
+def opened_by(site: SiteRow, progress: Progress, *, knows_posts: bool) -> bool:
+    """Tell whether a look has shown all that an old copy may not know of.
+
+    ``knows_posts``: this database knows of posts on the site; a list that shows none of them
+    with its marker shows nothing.
+    """
+    if site.gate_at is None or progress.way is not Way.LIST or not progress.read:
+        return False
+    return progress.is_whole and (progress.ours > 0 or not knows_posts)
+
+
+def reach(site: SiteRow, progress: Progress) -> None:
+    """Let watches leave that are younger than what was read so far."""
+    if site.gate_at is None or progress.way is not Way.LIST or not progress.ours:
+        return
+    proven = progress.proven
+    if proven and (site.gate_reached is None or proven < site.gate_reached):
+        site.gate_reached = proven
+
+
+def lift(site: SiteRow) -> None:
+    """Open the gate of a site."""
+    site.gate_at = site.gate_reached = None
+
+
+async def knows_posts(session: AsyncSession, account_id: int) -> bool:
+    """Tell whether this database knows of a post on the site."""
+    known = select(col(PostRow.id)).where(
+        col(PostRow.account_id) == account_id, col(PostRow.state) == State.PUBLISHED
+    )
+    return await session.scalar(known.limit(1)) is not None
+
+
+async def kept_back(session: AsyncSession, site: SiteRow) -> list[PostRow]:
+    """Return the posts that a gate keeps from leaving, locked, the oldest watch first."""
+    if site.gate_at is None:
+        return []
+    rows = await session.scalars(
+        select(PostRow)
+        .where(*behind(site))
+        .order_by(col(PostRow.watched_at), col(PostRow.id))
+        .with_for_update()
+    )
+    return list(rows)
+
+
+async def waiting(session: AsyncSession, site: SiteRow) -> list[Listed]:
+    """Return the watches whose posts a gate keeps from leaving, the oldest first, to be shown."""
+    if site.gate_at is None:
+        return []
+    rows = await session.execute(
+        select(WatchRow, PostRow)
+        .join(PostRow, col(PostRow.id) == col(WatchRow.post_id))
+        .where(*behind(site))
+        .order_by(col(PostRow.watched_at), col(PostRow.id))
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def behind(site: SiteRow) -> list[ColumnElement[bool]]:
+    """Return what makes a post one that the shut gate of ``site`` keeps back."""
+    reached = site.gate_reached
+    when = col(PostRow.watched_at)
+    return [
+        col(PostRow.account_id) == site.account_id,
+        col(PostRow.state).in_(WAITING),
+        or_(when.is_(None), when <= reached) if reached else true(),
+    ]
+
+
+def keeps_back(site: SiteRow, post: PostRow) -> bool:
+    """Tell whether the gate of a site keeps a post from leaving."""
+    if site.gate_at is None or post.state not in WAITING:
+        return False
+    if site.gate_reached is None or post.watched_at is None:
+        return True
+    return post.watched_at <= site.gate_reached
+
+
+async def ask(session: AsyncSession, now: datetime) -> None:
+    """Ask, once for each site that cannot be read, about all that its gate keeps back.
+
+    Trakt is read before: what it tells belongs to the question. Where nothing is kept back, the
+    gate opens by itself, and where the person chose to post again after a while, after that.
+    """
+    rows = await session.scalars(
+        select(SiteRow)
+        .where(
+            col(SiteRow.gate_at).is_not(None),
+            col(SiteRow.wants_all).is_(False),
+            col(SiteRow.look_progress).is_(None),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    for site in rows.all():
+        if site.gate_reached is None or not await is_read_since(session, site):
+            continue
+        count = len(await kept_back(session, site))
+        wants, wait = posts.choice(site)
+        if count == 0 or (wants is Unsure.AGAIN and now - site.gate_reached >= wait):
+            lift(site)
+            await notices.close(session, site.account_id, Kind.GATE, now)
+        else:
+            await notices.open_one(session, site.account_id, Kind.GATE, question(count), now)
+
+
+def question(count: int) -> str:
+    """Return what the person is asked about the posts that a gate keeps back."""
+    posts_are = "One post waits" if count == 1 else f"{count} posts wait"
+    return (
+        f"{posts_are}: the bridge was away for a while, or its database is an older copy, and your "
+        "site cannot be searched for what was posted meanwhile. Look there: are they on your site "
+        "already?"
+    )
+
+
+async def is_read_since(session: AsyncSession, site: SiteRow) -> bool:
+    """Tell whether Trakt has been read since the gate was shut; without one, nothing is to."""
+    found = await session.scalars(
+        select(ConnectionRow).where(
+            col(ConnectionRow.account_id) == site.account_id,
+            col(ConnectionRow.sealed_tokens).is_not(None),
+        )
+    )
+    reached = site.gate_reached
+    return all(reached and row.polled_at and row.polled_at >= reached for row in found)
+
+
+async def answer(session: AsyncSession, account_id: int, now: datetime, *, there: bool) -> int:
+    """Do with all that a gate keeps back what the person says; return how many posts these are.
+
+    ``there``: they are on the site already; otherwise they are sent now.
+    """
+    site = await session.get(SiteRow, account_id, with_for_update=True)
+    if site is None:
+        return 0
+    rows = await kept_back(session, site)
+    for row in rows if there else []:
+        posts.write(row, found(posts.value(row), None, now))
+        row.trouble = "You said that it is there."
+        await posts.tell(session, row.id or 0, "You said that it is on your site.", now, None)
+    lift(site)
+    await notices.close(session, account_id, Kind.GATE, now)
+    return len(rows)

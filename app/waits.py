@@ -1,0 +1,95 @@
+"""Every wait of the program in one table.
+
+Nobody needs to change them; the environment can (``WAITS__SEND_DEADLINE=5``, in seconds), so that
+a test of years needs minutes.
+"""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator
+
+
+def seconds(value: object) -> object:
+    """Return a number, or the text of one, as so many seconds."""
+    return timedelta(seconds=float(value)) if isinstance(value, str | int | float) else value
+
+
+Span = Annotated[timedelta, BeforeValidator(seconds)]
+
+
+class Waits(BaseModel, frozen=True):
+    """How long we wait, for whom, and between what."""
+
+    # --- Sending a post ---
+    # The whole request may take this long: WordPress fetches pictures while it answers.
+    send_deadline: Span = timedelta(seconds=90)
+    # Looking for an endpoint that has moved may take as long.
+    search_deadline: Span = timedelta(seconds=60)
+    # Between two posts to one site: followers and small servers are spared a flood.
+    between_posts: Span = timedelta(seconds=3)
+    # After a post that was not taken: doubling, up to the longest.
+    first_retry: Span = timedelta(minutes=1)
+    longest_retry: Span = timedelta(hours=6)
+    # A site that was paused is given one post to try after this, then after twice as long.
+    pause: Span = timedelta(hours=6)
+    longest_pause: Span = timedelta(days=2)
+
+    # --- Looking at a site ---
+    # After an answer was lost; a site may show a post late, so it is looked at several times.
+    looks: tuple[Span, ...] = (
+        timedelta(minutes=2),
+        timedelta(minutes=32),
+        timedelta(hours=6),
+        timedelta(days=1),
+    )
+    # Before this nobody believes that a post is not there.
+    absent_after: Span = timedelta(minutes=30)
+    # One answer of a list or a page, and one turn of reading many.
+    look_deadline: Span = timedelta(seconds=60)
+    look_turn: Span = timedelta(minutes=10)
+    # A person is told of a post that nobody can tell about when it is this old.
+    unsure_told_after: Span = timedelta(days=1)
+
+    # --- Reading Trakt ---
+    trakt_deadline: Span = timedelta(seconds=60)
+    # A turn ends well before its lease, so that nobody else begins while we still ask.
+    poll_turn: Span = timedelta(minutes=12)
+    # Once a day the stamps are not believed.
+    daily: Span = timedelta(days=1)
+    # What only the operator can mend is asked for no more often than this.
+    closed: Span = timedelta(hours=1)
+    # Between the two times that an absence must be seen, and before a strange answer is asked
+    # for again.
+    second_opinion: Span = timedelta(hours=1)
+
+    # --- The process ---
+    # Other processes write beside us (a command, a second server), so look at least this often.
+    longest_rest: Span = timedelta(seconds=5)
+    shortest_rest: Span = timedelta(milliseconds=50)
+    # A platform kills a process ten seconds after it has asked it to end.
+    last_words: Span = timedelta(seconds=8)
+    heartbeat: Span = timedelta(minutes=1)
+    # One notification, by one service.
+    notify_deadline: Span = timedelta(seconds=30)
+
+    @property
+    def sending_lease(self) -> timedelta:
+        """How long after it began a healthy worker has certainly given up a post.
+
+        It may renew the token and send a second time, and look for the endpoint.
+        """
+        return 2 * self.send_deadline + self.search_deadline + timedelta(minutes=2)
+
+    @property
+    def poll_lease(self) -> timedelta:
+        """How long after it began a healthy worker has certainly ended a turn of reading Trakt."""
+        return self.poll_turn + timedelta(minutes=3)
+
+    @property
+    def look_lease(self) -> timedelta:
+        """How long after it began a healthy worker has certainly ended a look at a site."""
+        return self.look_turn + timedelta(minutes=2)
+
+
+USUAL = Waits()

@@ -1,0 +1,78 @@
+"""What needs a person: what has stopped, and what is asked, as far as it is still so."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from app.notices import Kind
+from app.outbox import State
+from app.store import undecided
+from app.tables import ConnectionRow, NoticeRow, SiteRow
+
+# These are about a question; the others are about something that has stopped.
+QUESTIONS = (Kind.GATE, Kind.START, Kind.BUNCH, Kind.ABSENT, Kind.UNSURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that waits for a person; ``key`` is the notice that an answer is given to."""
+
+    kind: Kind
+    said: str
+    key: int | None = None
+
+    @property
+    def is_question(self) -> bool:
+        """Whether the person is asked something; otherwise something has stopped."""
+        return self.kind in QUESTIONS
+
+
+def needs(
+    site: SiteRow,
+    connection: ConnectionRow | None,
+    states: Mapping[str, int],
+    notices: Sequence[NoticeRow],
+) -> list[Need]:
+    """Return all that waits for a person, what has stopped first.
+
+    A notice may lag behind what it is about, so that itself is asked where it can be.
+    """
+    return [*stopped(site, connection), *asked(site, connection, states, notices)]
+
+
+def stopped(site: SiteRow, connection: ConnectionRow | None) -> Iterable[Need]:
+    """Yield what does not go on without the person."""
+    if is_linked(connection) and connection.locked:
+        yield Need(Kind.TRAKT, connection.locked)
+    if site.locked:
+        yield Need(Kind.SITE, site.locked)
+    if site.paused:
+        yield Need(Kind.PAUSED, site.paused)
+
+
+def asked(
+    site: SiteRow,
+    connection: ConnectionRow | None,
+    states: Mapping[str, int],
+    notices: Sequence[NoticeRow],
+) -> Iterable[Need]:
+    """Yield the questions that can be answered now."""
+    lost = states.get(State.UNSURE, 0)
+    can_be_answered = {
+        Kind.GATE: site.gate_at is not None,
+        # Posting starts somewhere only once there is something to post.
+        Kind.START: is_linked(connection),
+        Kind.BUNCH: True,
+        Kind.ABSENT: is_linked(connection) and connection.locked is None,
+        Kind.UNSURE: lost > 0,
+    }
+    for kind in QUESTIONS:
+        for notice in notices:
+            if notice.kind == kind and can_be_answered[kind]:
+                said = undecided.said(lost) if kind is Kind.UNSURE else notice.said
+                yield Need(kind, said, notice.id)
+
+
+def is_linked(connection: ConnectionRow | None) -> TypeGuard[ConnectionRow]:
+    """Tell whether Trakt is connected."""
+    return connection is not None and connection.sealed_tokens is not None

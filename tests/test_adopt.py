@@ -1,0 +1,301 @@
+"""What a site holds already: adopted on a new database, waited for on an old copy of one."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL, Work
+from app.demo.site import Answer, Habits
+from app.demo.trakt_history import stamp
+from app.notices import Kind
+from app.store import gates, looks, starts
+from app.tables import PostRow, SiteRow
+from tests.test_look import later, newest, open_notices, posts, site, states, watched
+from tests.world import Clock, World, running_world
+
+DAY = timedelta(days=1)
+
+
+def theirs(world: World, work: Work, at: datetime, play: int) -> dict[str, list[object]]:
+    """A post as the old program made it."""
+    cite = {"name": ["Dune"], "url": [page_of(work)], "trakt-watch-id": [play]}
+    return {
+        "summary": ["Just watched: Dune"],
+        "published": [stamp(at)],
+        "watch-of": [{"type": ["h-cite"], "properties": cite}],
+    }
+
+
+def page_of(work: Work) -> str:
+    slug = getattr(work, "slug", None)
+    return f"https://trakt.tv/movies/{slug}"
+
+
+def new_process(world: World) -> None:
+    """The next thing the scheduler does is what a new process does."""
+    world.scheduler.tended_at = None
+
+
+def copy(world: World, to: Path) -> None:
+    source = sqlite3.connect(database_file(world))
+    with sqlite3.connect(to) as target:
+        source.backup(target)
+    target.close()
+    source.close()
+
+
+async def put_back(world: World, old: Path) -> None:
+    """Replace the database by an old copy of it, as a person would, with the bridge stopped."""
+    await world.bridge.database.close()
+    replace_file(database_file(world), old)
+    new_process(world)
+
+
+def replace_file(current: Path, old: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        current.with_name(current.name + suffix).unlink(missing_ok=True)
+    current.write_bytes(old.read_bytes())
+
+
+def database_file(world: World) -> Path:
+    return Path(world.settings.database_url.partition(":///")[2])
+
+
+@asynccontextmanager
+async def restored(
+    folder: Path, clock: Clock, habits: Habits | None = None
+) -> AsyncIterator[World]:
+    """A world whose database is a day older than what is on the site: DUNE was posted since."""
+    async with running_world(folder, clock, habits) as world:
+        await world.ready()
+        await watched(world, LIES)
+        copy(world, folder / "copy.db")
+        await watched(world, DUNE)
+        assert len(world.site.posts) == 2
+        clock.passes(days=1)
+        await put_back(world, folder / "copy.db")
+        yield world
+
+
+async def test_an_old_copy_of_the_database_posts_nothing_twice(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with restored(tmp_path, clock) as world:
+        world.trakt.watch(SPECIAL)
+
+        await later(world, hours=2)
+
+        assert states(await posts(world)) == ["published"] * 3
+        assert len(world.site.posts) == 3
+        assert (await site(world)).gate_at is None
+
+
+async def test_behind_a_gate_only_what_is_surely_new_leaves(tmp_path: Path, clock: Clock) -> None:
+    async with restored(tmp_path, clock) as world:
+        for _ in range(2):
+            world.site.then(Answer(503), at="GET /micropub?q=source")
+        await world.work()
+        assert states(await posts(world)) == ["queued", "published"]
+
+        clock.passes(minutes=2)
+        world.trakt.watch(SPECIAL)
+        await world.check_now()
+
+        assert states(await posts(world)) == ["published", "queued", "published"]
+        assert len(world.site.posts) == 3
+
+
+async def test_a_site_that_cannot_be_listed_is_asked_about_once_for_all(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with restored(tmp_path, clock, Habits(content_only=True)) as world:
+        world.trakt.watch(SECRETS, clock() - timedelta(hours=3))
+
+        await later(world, hours=3)
+
+        assert len(world.site.posts) == 2
+        (asked,) = await open_notices(world)
+        assert asked.kind == Kind.GATE
+        assert "One post waits" in asked.said
+        async with world.bridge.database.writing() as session:
+            assert await gates.answer(session, 1, clock(), there=False) == 1
+        await world.work()
+        assert len(world.site.posts) == 3
+        assert await open_notices(world) == []
+
+
+async def test_what_a_person_says_is_there_is_not_sent(tmp_path: Path, clock: Clock) -> None:
+    habits = Habits(lists_nothing=True, feed_page_size=1, shown_after=timedelta(days=9))
+    async with restored(tmp_path, clock, habits) as world:
+        await later(world, hours=3)
+        (asked,) = await open_notices(world)
+        assert asked.kind == Kind.GATE
+
+        async with world.bridge.database.writing() as session:
+            await gates.answer(session, 1, clock(), there=True)
+        await world.work()
+
+        assert states(await posts(world)) == ["published"] * 2
+        assert len(world.site.posts) == 2
+
+
+async def test_a_short_sleep_shuts_no_gate(world: World) -> None:
+    await world.ready()
+    world.clock.passes(minutes=59)
+    new_process(world)
+
+    await world.work()
+
+    assert (await site(world)).gate_at is None
+
+
+async def test_a_new_process_on_a_new_database_shuts_no_gate(world: World) -> None:
+    await world.sign_in()
+
+    await world.work()
+
+    assert (await site(world)).gate_at is None
+
+
+async def test_a_gate_that_keeps_nothing_back_opens_without_a_question(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, Habits(has_no_source=True)) as world:
+        await world.ready()
+        clock.passes(hours=5)
+        new_process(world)
+
+        await later(world, hours=3)
+
+        assert (await site(world)).gate_at is None
+        assert await open_notices(world) == []
+
+
+async def test_after_the_first_sign_in_the_site_is_read(world: World) -> None:
+    world.site.publish_before({"content": ["Hello"], "published": ["2020-01-01T00:00:00Z"]})
+
+    await world.sign_in()
+    await world.work()
+
+    found = await site(world)
+    assert found.adopted_at == world.clock()
+    assert found.shows == "list"
+
+
+async def test_old_watches_that_the_site_shows_are_recognised(world: World) -> None:
+    at = world.clock() - 30 * DAY
+    play = world.trakt.watch(DUNE, at)
+    url = world.site.publish_before(theirs(world, DUNE, at, play))
+
+    await world.ready()
+
+    ((watch, post),) = await world.watches()
+    assert post is not None
+    assert (post.state, post.url) == ("published", url)
+    assert watch.standing == "posted"
+    assert len(world.site.posts) == 1
+
+
+async def test_a_plain_link_with_the_minute_is_recognised(world: World) -> None:
+    at = (world.clock() - 30 * DAY).replace(second=0)
+    world.trakt.watch(DUNE, at)
+    plain = {"watch-of": [page_of(DUNE)], "published": [at.astimezone(UTC).isoformat()]}
+    url = world.site.publish_before(plain)
+
+    await world.ready()
+
+    assert (await newest(world)).url == url
+
+
+async def test_a_post_of_another_viewing_is_not_taken_for_it(world: World) -> None:
+    first = world.trakt.watch(DUNE, world.clock() - 30 * DAY)
+    world.trakt.watch(DUNE, world.clock() - 3 * DAY)
+    world.site.publish_before(theirs(world, DUNE, world.clock() - 30 * DAY, first))
+
+    await world.ready()
+
+    (second, _), (_, old) = await world.watches()
+    assert second.standing == "archived"
+    assert old is not None
+
+
+@pytest.mark.parametrize("since", [True, False])
+async def test_a_lost_database_may_start_where_the_old_one_left_off(
+    tmp_path: Path, clock: Clock, *, since: bool
+) -> None:
+    async with running_world(tmp_path, clock) as world:
+        last = world.trakt.watch(DUNE, clock() - 2 * DAY)
+        world.site.publish_before(theirs(world, DUNE, clock() - 2 * DAY, last))
+        world.trakt.watch(LIES, clock() - 3 * DAY)
+        world.trakt.watch(SPECIAL, clock() - DAY)
+        await world.ready()
+        assert len(world.site.posts) == 1
+        (asked,) = await open_notices(world)
+        assert asked.kind == Kind.START
+
+        async with world.bridge.database.writing() as session:
+            await starts.answer(session, 1, clock(), since=since)
+        await world.work()
+
+        assert len(world.site.posts) == (2 if since else 1)
+        assert await open_notices(world) == []
+
+
+async def test_a_database_that_has_posted_is_not_asked_where_to_start(world: World) -> None:
+    await world.ready()
+    await watched(world, DUNE)
+
+    async with world.bridge.database.writing() as session:
+        assert await looks.ask_for(session, 1, world.clock(), whole=True)
+    await world.work()
+
+    assert await open_notices(world) == []
+
+
+async def test_a_look_that_is_cut_short_goes_on_where_it_stopped(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, Habits(largest_page=10)) as world:
+        for day in range(35):
+            at = clock() - day * DAY
+            world.site.publish_before({"content": ["Hi"], "published": [at.isoformat()]})
+        for answer in (Answer(503),):
+            world.site.then(answer, at="GET /micropub?q=source&limit=100&offset=20")
+        await world.sign_in()
+        await world.work()
+        assert (await site(world)).adopted_at is None
+
+        await later(world, minutes=10)
+
+        queries = [one.query for one in world.site.requests if "q=source" in one.query]
+        assert queries.count("q=source&limit=100") == 1
+        assert (await site(world)).adopted_at is not None
+
+
+async def test_a_post_under_way_is_left_to_its_own_answer(world: World) -> None:
+    await world.ready()
+    await watched(world, LIES)
+    async with world.bridge.database.writing() as session:
+        row = await session.get(PostRow, 1)
+        assert row is not None
+        row.state, row.url = "sending", None
+        row.due_at = world.clock() + DAY
+        assert await looks.ask_for(session, 1, world.clock(), whole=True)
+
+    await world.work()
+
+    assert (await newest(world)).state == "sending"
+
+
+async def test_an_account_s_gate_is_its_own(world: World) -> None:
+    await world.ready()
+    async with world.bridge.database.writing() as session:
+        await gates.shut(session, world.clock() - DAY, world.clock())
+        found = await session.get(SiteRow, 1)
+        assert found is not None
+        assert await gates.answer(session, 2, world.clock(), there=True) == 0
+        assert found.gate_at is not None

@@ -1,0 +1,37 @@
+"""What the documents say is checked where it can be."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+TESTS = {
+    name
+    for path in (ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_each_test_that_a_document_names_exists(path: Path) -> None:
+    named = set(re.findall(r"`(test_\w+)`", path.read_text(encoding="utf-8")))
+
+    assert named <= TESTS
+
+
+def test_every_promise_names_a_test() -> None:
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "promise" not in line]
+
+    assert len(rows) > 20
+    assert all("`test_" in row for row in rows)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *DOCS], ids=lambda path: path.name)
+def test_each_link_inside_of_the_repository_leads_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+
+    assert all((path.parent / link).exists() for link in links)
