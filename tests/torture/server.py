@@ -1,0 +1,153 @@
+"""The bridge's lives: a process that has imported everything forks a child for each of them.
+
+A child runs what ``ownyourtrakt serve`` runs, with the clock of the torture, and dies where its
+life's plan says so. The words of the harness come by stdin, one JSON object a line, the answers
+go to stdout.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import uvicorn
+from sqlalchemy import Engine, Pool, event
+
+from app import cli, logs, migrate
+from app import settings as config
+from app.main import create_app
+from tests.torture.clock import SharedClock
+from tests.torture.plans import Death, Point
+from tests.torture.spared import is_second_try_under_way
+
+
+@dataclass(slots=True)
+class Reaper:
+    """Counts the points at which a process may die, and kills it at the one of its plan.
+
+    It spares a process that sends a post for the second time: if that were lost too, a person
+    would rightly be asked, on a site that can be read as well.
+    """
+
+    death: Death
+    database: Path
+    seen: int = 0
+    is_armed: bool = False
+
+    def watch(self) -> None:
+        """Listen to every engine of this process."""
+        match self.death.point:
+            case Point.STATEMENT:
+                event.listen(Engine, "before_cursor_execute", self.at_statement)
+            case Point.BEFORE_COMMIT:
+                event.listen(Engine, "commit", self.before_commit)
+            case Point.AFTER_COMMIT:
+                event.listen(Engine, "commit", self.arm)
+                event.listen(Pool, "checkin", self.after_commit)
+
+    def is_due(self) -> bool:
+        """Count one more; tell whether it is the one."""
+        self.seen += 1
+        return self.seen >= self.death.nth and not is_second_try_under_way(self.database)
+
+    def at_statement(self, *_: object) -> None:
+        if self.is_due():
+            die()
+
+    def before_commit(self, _: object) -> None:
+        if self.is_due():
+            die()
+
+    def arm(self, _: object) -> None:
+        self.is_armed = self.is_due()
+
+    def after_commit(self, *_: object) -> None:
+        if self.is_armed:
+            die()
+
+
+def die() -> NoReturn:
+    """End as a power cut does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise SystemExit
+
+
+def live(listener: socket.socket, clock: SharedClock, database: Path, death: Death | None) -> None:
+    """Run the bridge until it is asked to end, or dies."""
+    if death:
+        Reaper(death, database).watch()
+    settings = config.load()
+    logs.configure(settings.log_format)
+    app = create_app(settings, clock.bridge)
+    cli.migrated(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            workers=1,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    server.run(sockets=[listener])
+
+
+def end_with(lifeline: int) -> None:
+    """End this process when the harness has gone, however it went."""
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def forked(work: Callable[[], None]) -> int:
+    """Do ``work`` in a child and return the child's id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main(listener_number: int, lifeline: int, folder: Path) -> None:
+    """Fork a life for each line that is read."""
+    listener = socket.socket(fileno=listener_number)
+    clock = SharedClock(folder / "clock")
+    # What is imported late would be imported by every child.
+    migrate.script()
+    for line in sys.stdin:
+        plan = json.loads(line)["death"]
+        death = Death(Point(plan["point"]), plan["nth"]) if plan else None
+
+        def work(death: Death | None = death) -> None:
+            end_with(lifeline)
+            live(listener, clock, folder / "bridge.db", death)
+
+        child = forked(work)
+        say(f"began {child}")
+        say(f"ended {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+
+
+def say(line: str) -> None:
+    """Tell the harness."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,124 @@
+"""After the storm: is each viewing on its site exactly once, and the archive Trakt's history?"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.demo.site import SimulatedSite
+from tests.torture.diary import Diary, Viewing
+from tests.torture.posts import count
+
+# How many offenders are told with their stories.
+TOLD = 12
+LIVE = """
+    SELECT sighting.key, watch.watched_at FROM sighting
+    JOIN watch ON watch.id = sighting.watch_id
+    JOIN connection ON connection.id = sighting.connection_id
+    JOIN account ON account.id = connection.account_id
+    WHERE account.me = ? AND sighting.gone_at IS NULL AND watch.removed_at IS NULL
+"""
+STORY = """
+    SELECT event.at, event.said FROM event JOIN sighting ON sighting.watch_id = event.watch_id
+    WHERE sighting.key = ? ORDER BY event.at, event.id
+"""
+STANDING = """
+    SELECT watch.id, watch.standing, watch.watched_at, watch.removed_at, post.state, post.attempts,
+        post.trouble, post.url, post.why, post.due_at, sighting.seen_at, sighting.gone_at
+    FROM sighting JOIN watch ON watch.id = sighting.watch_id
+    LEFT JOIN post ON post.id = watch.post_id WHERE sighting.key = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """One viewing of one person that is not as it must be; ``extra`` posts, negative: lacking."""
+
+    me: str
+    said: str
+    plays: tuple[str, ...]
+    extra: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found."""
+
+    posts: int
+    offences: tuple[Offence, ...]
+
+    @property
+    def lost(self) -> int:
+        """How many posts are missing."""
+        return -sum(one.extra for one in self.offences if one.extra < 0)
+
+    @property
+    def doubled(self) -> int:
+        """How many posts are too many."""
+        return sum(one.extra for one in self.offences if one.extra > 0)
+
+
+def judged(database: Path, people: list[tuple[Diary, SimulatedSite]]) -> Verdict:
+    """Compare sites and archive with the truth."""
+    offences = [
+        offence
+        for diary, site in people
+        for offence in (*of_site(diary, site), *of_archive(database, diary, site))
+    ]
+    return Verdict(sum(count(site).total() for _, site in people), tuple(offences))
+
+
+def of_site(diary: Diary, site: SimulatedSite) -> Iterator[Offence]:
+    """Yield what is wrong with the posts on a site."""
+    there = count(site)
+    for viewing, wanted in diary.expected():
+        found = sum(there.pop(str(play), 0) for play in viewing.ids)
+        if found in wanted:
+            continue
+        extra = found - wanted[0] if found < wanted[0] else found - wanted[-1]
+        said = f"{found} posts instead of {wanted[0]} to {wanted[-1]}, {told(viewing)}"
+        yield Offence(site.me, said, tuple(map(str, viewing.ids)), extra)
+    for play, number in there.items():
+        yield Offence(site.me, f"{number} posts of a play that never was", (play,), number)
+
+
+def of_archive(database: Path, diary: Diary, site: SimulatedSite) -> Iterator[Offence]:
+    """Yield what the archive holds otherwise than Trakt does."""
+    with closing(sqlite3.connect(database)) as connection:
+        kept = dict(connection.execute(LIVE, [site.me]).fetchall())
+    wanted = {key: written(when) for key, when in diary.plays().items()}
+    for key in kept.keys() | wanted.keys():
+        if key not in kept:
+            yield Offence(site.me, "not in the archive", (key,))
+        elif key not in wanted:
+            yield Offence(site.me, "in the archive and no longer on Trakt", (key,))
+        elif kept[key] != wanted[key]:
+            said = f"in the archive at {kept[key]} instead of {wanted[key]}"
+            yield Offence(site.me, said, (key,))
+
+
+def written(when: datetime | None) -> str | None:
+    """Return ``when`` as the database writes it."""
+    return None if when is None else when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def told(viewing: Viewing) -> str:
+    """Return a viewing in a few words."""
+    dates = " then ".join(f"{when:%Y-%m-%d %H:%M}" for when in viewing.dates)
+    return f"watched {dates}{', removed' if viewing.is_removed else ''}"
+
+
+def stories(database: Path, verdict: Verdict) -> Iterator[str]:
+    """Yield the lines that tell what became of the first offenders."""
+    with closing(sqlite3.connect(database)) as connection:
+        for offence in verdict.offences[:TOLD]:
+            yield f"{offence.me} plays {', '.join(offence.plays)}: {offence.said}"
+            for play in offence.plays:
+                for row in connection.execute(STANDING, [play]):
+                    yield f"    play {play}: {row}"
+                for row in connection.execute(STORY, [play]):
+                    yield f"        {row[0]} {row[1]}"
+    if len(verdict.offences) > TOLD:
+        yield f"and {len(verdict.offences) - TOLD} more"
