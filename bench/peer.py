@@ -1,0 +1,188 @@
+"""The other program and ours side by side: ``make peer``.
+
+Its column is quoted (see `bench.theirs`); ours is what this run did. The exit code is 1 when ours
+fails at a fault.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from bench import theirs
+from bench.faults import Ours, Row, rows
+from bench.figures import Figure, logged, machine
+from bench.memory import is_measurable, memory_figures
+from bench.rounds import import_figures, round_figures
+
+LATENCY = timedelta(milliseconds=100)
+WIDTHS = (50, 46)
+
+
+@dataclass(frozen=True, slots=True)
+class Safeguard:
+    """Something that the other program leaves open, and the tests that show ours closed."""
+
+    theirs: str
+    ours: str
+    shown_by: tuple[str, ...]
+
+
+SAFEGUARDS = (
+    Safeguard(
+        "both access tokens printed in the page",
+        "no page and no log shows one",
+        ("tests/test_publish.py::test_the_page_of_a_watch_shows_request_and_answer_and_no_token",),
+    ),
+    Safeguard(
+        "session cookie open to scripts and plain http",
+        "HttpOnly, Secure, SameSite, bound to the host",
+        ("tests/test_serve.py::test_by_https_the_cookie_is_secure_and_bound_to_the_host",),
+    ),
+    Safeguard(
+        "session still valid after sign-out",
+        "signing out ends it",
+        ("tests/test_signin.py::test_signing_out_ends_the_session_and_nothing_else",),
+    ),
+    Safeguard(
+        "GET requests that post to the site",
+        "nothing is done by looking",
+        ("tests/test_pages.py::test_nothing_is_done_by_looking",),
+    ),
+    Safeguard(
+        "no CSRF check",
+        "every form carries a token",
+        ("tests/test_signin.py::test_a_form_of_another_site_changes_nothing",),
+    ),
+    Safeguard(
+        "an anonymous GET creates a database record",
+        "nothing is stored before identity is proven",
+        ("tests/test_signin.py::test_nothing_is_stored_before_the_identity_is_proven",),
+    ),
+    Safeguard(
+        "profile URLs that resolve to loopback are fetched",
+        "every address is checked where it is connected",
+        ("tests/test_http.py::test_an_address_inside_is_refused_without_any_contact",),
+    ),
+    Safeguard(
+        "no client timeouts or body caps",
+        "a deadline and a cap on every answer",
+        (
+            "tests/test_http.py::test_a_server_that_never_ends_its_answer_is_left_at_the_deadline",
+            "tests/test_http.py::test_an_answer_larger_than_its_cap_is_dropped",
+        ),
+    ),
+    Safeguard(
+        "database readable by all, tokens in clear text",
+        "readable by its owner, tokens sealed",
+        (
+            "tests/test_database.py::test_only_the_owner_can_read_a_sqlite_database",
+            "tests/test_peer.py::test_no_token_can_be_read_in_the_database_file",
+        ),
+    ),
+    Safeguard(
+        "the me of the token response is never compared",
+        "you are who the server says, if your page agrees",
+        (
+            (
+                "tests/test_indieauth.py::"
+                "test_on_a_shared_host_the_person_is_who_the_server_says_not_who_was_typed"
+            ),
+            "tests/test_indieauth.py::test_a_person_whose_page_does_not_agree_is_not_signed_in",
+        ),
+    ),
+)
+
+cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+
+@cli.command()
+def main(
+    posts: Annotated[int, typer.Option(help="In the fault and the import that need many.")] = 1000,
+    accounts: Annotated[int, typer.Option(help="In a round.")] = 1000,
+    times: Annotated[int, typer.Option(help="How often a round is measured.")] = 3,
+) -> None:
+    """Put every fault and every load to ours, and print it beside what the other one did."""
+    typer.echo(f"Ours: {machine()}")
+    typer.echo(
+        f"{theirs.NAME} at {theirs.COMMIT} ({theirs.YEAR}): quoted, with 1,000 posts and accounts, "
+        "measured earlier on another machine with 2 cores; not run here\n"
+    )
+    with logged():
+        all_hold = asyncio.run(faults_shown(rows(posts, plays=250)))
+        asyncio.run(load_shown(posts, accounts, times))
+    line(f"SECURITY, {theirs.NAME}", "ours", "shown by")
+    for safeguard in SAFEGUARDS:
+        first, *others = safeguard.shown_by
+        line(safeguard.theirs, safeguard.ours, first)
+        for test in others:
+            line("", "", test)
+    if not all_hold:
+        raise typer.Exit(1)
+
+
+async def faults_shown(faults: Sequence[Row]) -> bool:
+    """Put every fault to ours and print its line; return whether ours did right each time."""
+    line("FAULT", theirs.NAME, "ours")
+    found = []
+    for row in faults:
+        with TemporaryDirectory(prefix="ownyourtrakt-peer-") as folder:
+            ours = await ended(row, Path(folder))
+        line(row.fault, row.theirs, marked(ours))
+        found.append(ours.holds)
+    typer.echo(f"\nOurs does right in {sum(found)} of {len(found)}.\n")
+    return all(found)
+
+
+async def ended(row: Row, folder: Path) -> Ours:
+    """Return what ours did; a wait without an end is an answer, too."""
+    try:
+        return await row.ours(folder)
+    except TimeoutError:
+        return Ours("it waits without an end", holds=False)
+
+
+def marked(ours: Ours) -> str:
+    """Return what ours did, with a word that nobody overlooks where it is wrong."""
+    return ours.said if ours.holds else f"FAILED: {ours.said}"
+
+
+async def load_shown(posts: int, accounts: int, times: int) -> None:
+    """Measure ours under the loads that were measured of the other one."""
+    line("LOAD (100 ms latency of Trakt, 100 ms of the sites)", theirs.NAME, "ours")
+    if is_measurable():
+        with TemporaryDirectory(prefix="ownyourtrakt-peer-") as folder:
+            idle, full = await memory_figures(Path(folder), accounts)
+        line("memory, idle", theirs.MEMORY_IDLE, f"{idle.megabytes:.0f} MB")
+        line(f"memory, {accounts:,} accounts", theirs.MEMORY_CROWDED, f"{full.megabytes:.0f} MB")
+    with TemporaryDirectory(prefix="ownyourtrakt-peer-") as folder:
+        at_once, unchanged, news = await round_figures(Path(folder), accounts, LATENCY, times)
+    line(f"a round, {accounts:,} accounts, nothing new", theirs.ROUND_IDLE, told(unchanged))
+    line(f"a round, {accounts:,} accounts, 1 new watch each", theirs.ROUND_NEWS, told(news))
+    per_thousand = at_once.cpu * 1000 / accounts
+    line("CPU of 1,000 polls, nothing new, no latency", theirs.CPU, f"{per_thousand:.2f} CPU s")
+    with TemporaryDirectory(prefix="ownyourtrakt-peer-") as folder:
+        kept, posted = await import_figures(Path(folder), posts, LATENCY)
+    line(f"{posts:,} old plays into the archive", "(has none)", told(kept))
+    line(f"{posts:,} old plays onto the site", theirs.IMPORT, told(posted))
+    typer.echo("    without the pause of 3 s between two posts that ours makes by default\n")
+
+
+def told(figure: Figure) -> str:
+    """Return a figure in the words of the other column."""
+    return f"{figure.seconds:.1f} s, {figure.cpu:.2f} CPU s"
+
+
+def line(what: str, other: str, ours: str) -> None:
+    """Print a line of three columns."""
+    first, second = WIDTHS
+    typer.echo(f"{what:<{first}} {other:<{second}} {ours}")
+
+
+if __name__ == "__main__":
+    cli()

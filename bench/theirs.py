@@ -1,0 +1,34 @@
+"""What was measured of the program that people use today. Quoted; nothing here is run.
+
+One binary with a file as its database, on a machine with 2 cores, against a fake Trakt and fake
+sites on loopback with the latencies named.
+"""
+
+NAME = "hacdias/ownyourtrakt"
+COMMIT = "e38e7c3"
+YEAR = 2022
+
+# Speed and memory.
+MEMORY_IDLE = "9.4 MB"
+MEMORY_CROWDED = "17 MB"
+ROUND_IDLE = "101.0 s, 0.29 CPU s"
+ROUND_NEWS = "202.9 s, 1.06 CPU s"
+IMPORT = "103.6 s, 13 button presses"
+CPU = "0.10 CPU s"
+
+# What it does when something goes wrong.
+FIFTH_OF_ERRORS = "278 watches are never posted"
+SECOND_OF_FIVE = "the other four are lost for good"
+MANY_AT_ONCE = "100 posted, 150 lost for good"
+BACKDATED = "lost"
+SAME_MINUTE = "a duplicate every round"
+SEASON = "9 duplicates every round"
+KILLED = "a duplicate post"
+CUT = "a duplicate, one more per round"
+CREATED_BUT_500 = "a duplicate, one more per round"
+NEVER_ANSWERS = "all others wait, up to 10 minutes a post"
+RETRY_AFTER = "ignored"
+SINGLE_USE = "works once, then never again"
+REVOKED = "retried every round, the user is never told"
+ODD_SUCCESS = "a failure to it, retried every round"
+SIGTERM = "dies at once"
