@@ -76,7 +76,7 @@ class Looker:
                 continue
             progress = await self.save(turn, progress, page)
             if progress and is_mute(progress):
-                progress = Progress(Way.FEED, progress.began_at, progress.depth)
+                progress = Progress(Way.FEED, progress.began_at, progress.depth, is_empty=True)
         if progress and progress.way is not Way.LIST:
             await self.ask_single(turn)
         return progress
@@ -159,7 +159,9 @@ class Looker:
             if site.wants_all:
                 site.adopted_at = now
             site.wants_all, site.look_progress, site.looking_until = False, None, None
-            site.shows, site.look_failures = progress.way, 0
+            # An empty site may list its posts or not: the first post will tell.
+            site.shows = None if is_bare(progress) else progress.way
+            site.look_failures = 0
             site.looked_at, site.look_said = now, summary(progress)
             due_at = await looks.next_time(session, site, self.waits)
             # Two looks in a row, after a long silence, would be one.
@@ -215,6 +217,11 @@ def is_mute(progress: Progress) -> bool:
     return progress.way is Way.LIST and progress.is_done and not progress.read
 
 
+def is_bare(progress: Progress) -> bool:
+    """Tell whether a site showed nothing at all, in its list and on its pages."""
+    return progress.is_empty and progress.way is Way.NONE
+
+
 def evidence_of(site: SiteRow, progress: Progress) -> Evidence:
     """Return what a look proves about posts that it did not show."""
     scope = site.scope.split()
@@ -230,6 +237,8 @@ def evidence_of(site: SiteRow, progress: Progress) -> Evidence:
 
 def summary(progress: Progress) -> str:
     """Return what a look saw, in a sentence."""
+    if is_bare(progress):
+        return "The bridge looked at your site; it shows no posts yet."
     if progress.way is Way.NONE:
         return "The bridge looked, but your site does not let it read its posts."
     where = "its list of posts" if progress.way is Way.LIST else "its pages"

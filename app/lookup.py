@@ -303,7 +303,8 @@ class Progress:
 
     ``cursor``: where the next page begins. ``depth``: posts older than this need not be read;
     None: all are. ``reached``: the oldest date so far, as long as dates only fell. ``ours``
-    counts posts of ours that kept their marker. ``is_whole``: read to its end.
+    counts posts of ours that kept their marker. ``is_whole``: read to its end. ``is_empty``: the
+    site has a list, and nothing was in it.
     """
 
     way: Way
@@ -318,6 +319,7 @@ class Progress:
     last_page: str = ""
     is_done: bool = False
     is_whole: bool = False
+    is_empty: bool = False
 
     @property
     def proven(self) -> datetime | None:

@@ -56,6 +56,8 @@ class Why(StrEnum):
     REMOVED = "removed"
     # The person was told that nobody knows whether it arrived.
     TOLD = "told"
+    # The person said that it is on the site; nothing else shows it.
+    SAID = "said"
 
 
 class Unsure(StrEnum):
@@ -183,6 +185,11 @@ def found(post: Post, url: str | None, now: datetime) -> Post:
     )
 
 
+def said_there(post: Post, now: datetime) -> Post:
+    """Return a post of which the person says that it is on the site."""
+    return replace(found(post, None, now), trouble="You said that it is there.", why=Why.SAID)
+
+
 def not_found(
     post: Post,
     watched_at: datetime | None,
@@ -293,7 +300,7 @@ def acted(post: Post | None, action: Action, now: datetime) -> Post:
     if action is Action.SKIP:
         return replace(post or Post(State.SKIPPED, now), state=State.SKIPPED, due_at=now, why=None)
     if post is not None and post.state is State.UNSURE and action is Action.PUBLISH:
-        return replace(found(post, None, now), trouble="You said that it is there.")
+        return said_there(post, now)
     again = post or Post(State.QUEUED, now)
     return replace(
         again, state=State.QUEUED, due_at=now, trouble=None, rediscovered=False, why=None

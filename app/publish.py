@@ -255,7 +255,8 @@ def site_after(site: SiteRow, outcome: Outcome, now: datetime, waits: Waits) -> 
         case SiteMoved() if after.state is State.QUEUED:
             return {"trouble": after.trouble, **moved}
         case _:
-            return {"trouble": after.trouble} | after_failure(site.failures + 1, now, waits)
+            # It is the post's trouble; the site's own is only that it happens in a row.
+            return after_failure(site.failures + 1, now, waits)
 
 
 def after_failure(failures: int, now: datetime, waits: Waits) -> dict[str, Any]:

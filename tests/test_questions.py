@@ -439,7 +439,7 @@ async def test_look_now_looks_at_once(world: World) -> None:
     assert len(world.site.requests) > before
     await world.browser.visit(world.browser.page.url.path)
     assert "This post was not among them" in world.browser.text
-    assert "looks on your site again in" in world.browser.text
+    assert "looks on your site in 2 minutes" in world.browser.text
 
 
 async def test_a_locked_site_is_not_looked_at(world: World) -> None:
@@ -713,3 +713,36 @@ async def test_a_site_that_is_read_page_by_page_tells_how_far_it_is(
         await world.browser.visit("/")
 
         assert "read 20 posts so far" in world.browser.text
+
+
+async def test_a_word_that_was_a_slip_can_be_taken_back(world: World) -> None:
+    await world.ready()
+    world.site.then(LOST)
+    await watched(world, DUNE)
+    await world.browser.visit(f"/watches/{(await world.watches())[0][0].id}")
+    await world.browser.press("It is there")
+    assert "You said that it is on your site" in world.browser.text
+
+    await world.browser.press("I was wrong")
+    await world.work()
+
+    ((_, post),) = await world.watches()
+    assert post is not None
+    assert (post.state, len(world.site.posts)) == ("published", 1)
+    assert post.url == world.site.posts[0].url
+
+
+async def test_an_empty_site_is_not_told_that_it_cannot_be_read(world: World) -> None:
+    await world.sign_in()
+    await world.work()
+
+    await world.browser.visit("/settings")
+
+    assert "it shows no posts yet" in world.browser.text
+    assert "cannot be read" not in world.browser.text
+    await world.connect()
+    await watched(world, DUNE)
+    world.clock.passes(minutes=3)
+    await world.work()
+    await world.browser.visit("/settings")
+    assert "it lists its posts" in world.browser.text

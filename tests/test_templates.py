@@ -736,7 +736,7 @@ def test_trakts_own_counts_are_shown_as_no_alarm() -> None:
         ("watch-sought", "is looking on your site now"),
         ("watch-sought-later", "looks on your site in 30 minutes"),
         ("watch-sought-later", "sent once more 24 hours after it was sent, as you chose"),
-        ("watch-unsure", "does not look by itself any more"),
+        ("watch-unsure", "did not settle it, so it waits for you"),
     ],
 )
 def test_a_watch_says_why_it_stands_where_it_stands(name: str, said: str) -> None:
@@ -753,7 +753,7 @@ def test_each_sighting_and_each_correction_stands_in_the_timeline() -> None:
     assert "no longer shows it like this since" in lines[0]
     assert "now dates it" in lines[1]
     assert "told the bridge about it anew" in lines[2]
-    assert "did not show it 1 hour ago" in lines[2]
+    assert "did not show it 60 minutes ago" in lines[2]
 
 
 def test_all_of_a_bunch_are_ticked_at_first() -> None:

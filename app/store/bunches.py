@@ -56,7 +56,10 @@ async def gather(
 
 def question(number: int, show: str) -> str:
     """Return what the person is asked."""
-    return f"{number} plays of {show} became known at once. Post them all, or keep them unposted?"
+    return (
+        f"{number} plays of {show} became known at once. That is more than {MOST_UNASKED}, so the "
+        "bridge asks before it fills your site: post them all, or keep them unposted?"
+    )
 
 
 def is_to_be_posted(item: Watch, connection: ConnectionRow, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from sqlmodel import col
 
 from app.lookup import Progress, Way
 from app.notices import Kind
-from app.outbox import State, Unsure, found
+from app.outbox import State, Unsure, said_there
 from app.store import notices, posts
 from app.store.watches import Listed
 from app.tables import ConnectionRow, HeartbeatRow, PostRow, SiteRow, WatchRow
@@ -149,11 +149,11 @@ async def ask(session: AsyncSession, now: datetime) -> None:
 
 def question(count: int) -> str:
     """Return what the person is asked about the posts that a gate keeps back."""
-    posts_are = "One post waits" if count == 1 else f"{count} posts wait"
+    is_one = count == 1
     return (
-        f"{posts_are}: the bridge was away for a while, or its database is an older copy, and your "
-        "site cannot be searched for what was posted meanwhile. Look there: are they on your site "
-        "already?"
+        f"{'One post waits' if is_one else f'{count} posts wait'}: the bridge was away for a "
+        "while, or its database is an older copy, and your site cannot be searched for what was "
+        f"posted meanwhile. Look there: {'is it' if is_one else 'are they'} on your site already?"
     )
 
 
@@ -179,8 +179,7 @@ async def answer(session: AsyncSession, account_id: int, now: datetime, *, there
         return 0
     rows = await kept_back(session, site)
     for row in rows if there else []:
-        posts.write(row, found(posts.value(row), None, now))
-        row.trouble = "You said that it is there."
+        posts.write(row, said_there(posts.value(row), now))
         await posts.tell(session, row.id or 0, "You said that it is on your site.", now, None)
     lift(site)
     await notices.close(session, account_id, Kind.GATE, now)

@@ -152,6 +152,10 @@ async def look_later(session: AsyncSession, row: PostRow, waits: Waits) -> None:
     post = value(row)
     site = await session.get(SiteRow, row.account_id)
     when = next_look(post, choice(site), waits) if site else None
+    is_first = site is not None and site.shows is None and site.looked_at is not None
+    if post.state is State.PUBLISHED and is_first:
+        # So far the site was empty; now it can show whether it lists its posts.
+        when = post.due_at + waits.looks[0]
     if post.second_url is None and post.url and row.slug and is_second(post.url, row.slug):
         # An earlier attempt had arrived: the first one is to be found.
         when = (post.sent_at or post.due_at) + waits.looks[0]

@@ -97,6 +97,9 @@ def story(
 def possible(row: WatchRow, post: PostRow | None) -> tuple[Action, ...]:
     """Return what the person may decide: what its source no longer shows is not sent again."""
     found = actions(row.standing, post.state if post else None)
+    if post is not None and post.why == Why.SAID:
+        # A slip of the finger must not cost a watch.
+        found = (Action.RETRY,)
     if row.removed_at is None:
         return found
     is_lost = post is not None and post.state == State.UNSURE
@@ -139,7 +142,9 @@ async def act(
         if row.standing == Standing.UNREADABLE:
             said = await read_again(writing, row, bridge)
         else:
+            was_unsure = post is not None and post.state == State.UNSURE
             said = await decided(writing, row, post, Action(action), bridge)
+            said = OF_UNSURE.get(said, said) if was_unsure else said
         await watches.tell(writing, row.id or 0, TOLD[said], now)
     bridge.poke()
     return RedirectResponse(f"/watches/{row.id}?said={said}", status_code=303)
@@ -149,9 +154,13 @@ TOLD = {
     "retried": "You asked to send it again.",
     "skipped": "You decided not to post it.",
     "publish": "You decided to post it.",
+    "there": "You said that it is on your site.",
+    "left": "You left it undecided; it was sent, and no clear answer came back.",
     "read": "A newer version of the bridge read it.",
     "still-unreadable": "You asked to read it again; this version still cannot.",
 }
+# The same buttons mean something else where nobody knows whether a post arrived.
+OF_UNSURE = {"publish": "there", "skipped": "left"}
 SAID_BY = {Action.RETRY: "retried", Action.SKIP: "skipped", Action.PUBLISH: "publish"}
 
 

@@ -76,6 +76,8 @@ SAID = {
     "retried": "It is queued again.",
     "skipped": "It will not be posted.",
     "publish": "It is queued to be posted.",
+    "there": "Noted: it is on your site.",
+    "left": "It stays as it is.",
     "still-unreadable": "This version still cannot read it. It is kept.",
     "comparing": "Everything is being compared with Trakt. That can take a few minutes.",
     "looking": "The bridge looks at your site now. What it finds shows up here.",
@@ -111,10 +113,10 @@ def ago(when: datetime | None, now: datetime) -> str:
 
 
 def amount(span: timedelta) -> str:
-    """Return a duration in its largest fitting unit, at least a minute."""
-    for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        number = round(span.total_seconds() / seconds)
-        if number >= 1:
+    """Return a duration in a unit of which there are a few: 85 minutes, 30 hours, 2 days."""
+    for unit, seconds, least in (("day", 86_400, 1.5), ("hour", 3_600, 1.5), ("minute", 60, 0)):
+        number = max(1, round(span.total_seconds() / seconds))
+        if span.total_seconds() >= least * seconds:
             return f"{number} {unit}{'' if number == 1 else 's'}"
     return "1 minute"
 

@@ -13,6 +13,7 @@ from tests.torture.keys import Keys
 from tests.torture.posts import live_posts
 from tests.world import Browser
 
+PATIENCE = 30  # seconds
 PLAY = re.compile(r'"id": (\d+)')
 RECONNECT = "Connect Trakt again"
 BUTTON = re.compile(r"<button[^>]*>(.*?)</button>", re.DOTALL)
@@ -23,7 +24,8 @@ WATCH = re.compile(r"/watches/\d+")
 
 def a_client() -> httpx2.AsyncClient:
     """Return the network of one browser; a kept connection would not survive the bridge."""
-    return httpx2.AsyncClient(trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0))
+    no_kept_ones = httpx2.Limits(max_keepalive_connections=0)
+    return httpx2.AsyncClient(trust_env=False, limits=no_kept_ones, timeout=PATIENCE)
 
 
 @dataclass(slots=True)

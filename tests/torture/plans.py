@@ -53,7 +53,7 @@ class Form:
     has watched before connecting; the last person has the most and does something only in every
     ``busy_every``-th life. Every ``copy_every`` lives an old copy of the database is put back,
     which was taken some lives before, and every ``downtime_every`` lives nobody runs the bridge
-    for a while.
+    for a while. The bridge is given ``longest_beat`` seconds for what one beat brings.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Form:
     old_plays: tuple[int, ...]
     posts: int
     most_acts: int
+    longest_beat: float
     busy_every: int
     copy_every: int
     downtime_every: int
@@ -76,6 +77,7 @@ SHORT = Form(
     old_plays=(300, 40, 120, 40, 600),
     posts=60,
     most_acts=4,
+    longest_beat=1.2,
     busy_every=3,
     copy_every=12,
     downtime_every=10,
@@ -87,7 +89,8 @@ LONG = Form(
     births=20,
     old_plays=(3000, 1500, 1500, 1500, 92_000),
     posts=5000,
-    most_acts=10,
+    most_acts=6,
+    longest_beat=2.5,
     busy_every=25,
     copy_every=40,
     downtime_every=30,

@@ -33,7 +33,6 @@ from tests.world import listening, origin, serving
 POLL_INTERVAL = timedelta(minutes=30)
 # The bridge is still when it has asked nobody anything for so long.
 STILL = 0.12  # seconds
-LONGEST_BEAT = 1.2  # seconds
 LONGEST_REQUEST = 5  # seconds
 LONGEST_VISIT = 5  # seconds
 LONGEST_START = 20  # seconds
@@ -208,7 +207,7 @@ class Storm:
         await self.network.arrive()
         if beat.checks is not None:
             await self.meanwhile(self.people[beat.checks].check_now())
-        await self.meanwhile(self.network.quiet(STILL, LONGEST_BEAT))
+        await self.meanwhile(self.network.quiet(STILL, self.form.longest_beat))
 
     async def finish(self, plan: Life) -> None:
         """End a life that is not over yet, as its plan says; none ends without a cause."""
@@ -271,7 +270,7 @@ class Storm:
         """Return when the bridge has nothing to do that is due now."""
         ends = asyncio.get_running_loop().time() + LONGEST_REPOSE
         while asyncio.get_running_loop().time() < ends:
-            await self.network.quiet(STILL, LONGEST_BEAT)
+            await self.network.quiet(STILL, self.form.longest_beat)
             if not is_at_work(self.bridge.database):
                 return
 
