@@ -1,7 +1,8 @@
 # Everything here makes its own virtual environment in .venv when there is none.
 PYTHON ?= python3
 PY := .venv/bin/python
-PIP := $(PY) -m pip --quiet --disable-pip-version-check install --require-hashes
+# The lock is whole: left to look for more, older pips take `coverage[toml]` from outside of it.
+PIP := $(PY) -m pip --quiet --disable-pip-version-check install --no-deps --require-hashes
 
 .PHONY: help demo run doctor test torture check bench peer screenshots lock
 
