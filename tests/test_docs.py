@@ -29,7 +29,19 @@ def test_every_promise_names_a_test() -> None:
     assert all("`test_" in row for row in rows)
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *DOCS], ids=lambda path: path.name)
+def test_every_attack_names_a_test_or_a_command() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    attacks = [row for row in rows if row[0] != "attack"]
+
+    assert len(attacks) > 10
+    assert all(len(row) == 4 for row in attacks)
+    assert [row[0] for row in attacks if not re.search(r"`(test_|make )\w+", row[2])] == []
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", ROOT / "SECURITY.md", *DOCS], ids=lambda path: path.name
+)
 def test_each_link_inside_of_the_repository_leads_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
