@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app import migrate
-from app.cli import BUILT, WORST_CLOCK, check_clock
+from app.cli.doctor import BUILT, WORST_CLOCK, check_clock
 from app.demo.trakt import SimulatedTrakt
 from tests.world import Street, listening, origin, serving
 

@@ -24,7 +24,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app import cli, migrate
+from app import migrate
+from app.cli import serve
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -413,7 +414,7 @@ def test_a_new_key_leaves_the_rest_of_the_file_as_it_was(tmp_path: Path) -> None
     dotenv = tmp_path / ".env"
     dotenv.write_text("PORT=8123", encoding="utf-8")
 
-    cli.add_secret_key(dotenv)
+    serve.add_secret_key(dotenv)
 
     found = Settings(_env_file=dotenv)  # type: ignore[call-arg] # the key is in the file
     assert found.port == 8123

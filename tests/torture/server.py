@@ -19,8 +19,9 @@ from typing import NoReturn
 import uvicorn
 from sqlalchemy import Engine, Pool, event
 
-from app import cli, logs, migrate
+from app import logs, migrate
 from app import settings as config
+from app.cli.schema import migrated
 from app.main import create_app
 from tests.torture.clock import SharedClock
 from tests.torture.plans import Death, Point
@@ -85,7 +86,7 @@ def live(listener: socket.socket, clock: SharedClock, database: Path, death: Dea
     settings = config.load()
     logs.configure(settings.log_format)
     app = create_app(settings, clock.bridge)
-    cli.migrated(settings)
+    migrated(settings)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -1,0 +1,115 @@
+"""``doctor``: what is wrong with this machine and these settings, and how to mend it."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import database, migrate
+from app import settings as config
+from app.errors import FetchError
+from app.http import client, date_of
+from app.settings import Settings, SettingsError
+
+# Tokens last for days; a clock that is off by more than this breaks sign-ins.
+WORST_CLOCK = timedelta(minutes=2)
+# No clock is right that shows a time before this version was made.
+BUILT = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def doctor(
+    *,
+    reach: Annotated[bool, typer.Option(help="Also ask whether Trakt can be reached.")] = False,
+) -> None:
+    """Check settings, database, migrations and clock, and say what to mend."""
+    try:
+        settings = config.load()
+    except SettingsError as error:
+        typer.echo(f"FAIL  settings: {error}")
+        raise typer.Exit(1) from None
+    checks = [
+        ("settings", True, f"the bridge is at {settings.base_url}"),
+        check_trakt_app(settings),
+        *check_database(settings),
+        *(asyncio.run(check_reach(settings)) if reach else [check_clock(datetime.now(UTC))]),
+    ]
+    for name, is_fine, words in checks:
+        typer.echo(f"{'ok  ' if is_fine else 'FAIL'}  {name}: {words}")
+    if not all(is_fine for _, is_fine, _ in checks):
+        raise typer.Exit(1)
+
+
+Check = tuple[str, bool, str]
+
+
+def check_trakt_app(settings: Settings) -> Check:
+    """Tell whether there is a Trakt app to connect with."""
+    if settings.trakt_client_id:
+        return ("trakt app", True, f"its redirect URI must be {settings.redirect_uri}")
+    return ("trakt app", False, "TRAKT_CLIENT_ID is missing; the dashboard says how to get one")
+
+
+def check_database(settings: Settings) -> Iterator[Check]:
+    """Tell whether the database can be written and has the newest schema; change nothing."""
+    path = database.sqlite_file(settings.database_url)
+    where = str(path) if path else "PostgreSQL"
+    if path and not path.exists():
+        yield check_place(path)
+        return
+    try:
+        with migrate.alone(settings.database_url) as connection:
+            step = migrate.current(connection)
+    except (OSError, sqlite3.Error, SQLAlchemyError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        yield ("database", False, f"{where} cannot be used: {reason}")
+        return
+    yield ("database", True, f"{where} can be written")
+    yield check_schema(step)
+
+
+def check_place(path: Path) -> Check:
+    """Tell whether the first start will be able to make the database at ``path``."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return ("database", True, f"{path} will be made by the first start")
+    return ("database", False, f"{path} cannot be made: {folder} is not a folder we can write in")
+
+
+def check_schema(step: str | None) -> Check:
+    """Tell whether a database at this step of the migrations is one that we can work with."""
+    if step == migrate.script().get_current_head():
+        return ("migrations", True, "up to date")
+    if step is None or step in migrate.revisions():
+        return ("migrations", False, "out of date; run: ownyourtrakt migrate")
+    return ("migrations", False, "made by a newer OwnYourTrakt; update the program")
+
+
+def check_clock(now: datetime, theirs: datetime | None = None) -> Check:
+    """Tell whether the clock is plausible: not before this version, and near Trakt's."""
+    if now < BUILT:
+        return ("clock", False, f"it says {now:%Y-%m-%d}, before this version was made; set it")
+    if theirs is not None and abs(now - theirs) > WORST_CLOCK:
+        return ("clock", False, f"it differs from Trakt's by {abs(now - theirs)}; set it")
+    return ("clock", True, f"{now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+async def check_reach(settings: Settings) -> list[Check]:
+    """Tell whether Trakt's two hosts answer, and compare its clock with ours."""
+    checks: list[Check] = []
+    theirs = None
+    async with client(settings.allow_private_networks) as http:
+        for name, url in (("api", settings.trakt_api_url), ("sign-in", settings.trakt_auth_url)):
+            try:
+                answer = await http.get(url)
+            except FetchError as error:
+                checks.append((f"trakt {name}", False, str(error)))
+            else:
+                theirs = date_of(answer) or theirs
+                checks.append((f"trakt {name}", True, f"{url} answers"))
+    return [*checks, check_clock(datetime.now(UTC), theirs)]

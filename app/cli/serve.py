@@ -1,0 +1,87 @@
+"""``serve``: the pages and, beside them, the scheduler."""
+
+import os
+import secrets
+import socket
+import sys
+from pathlib import Path
+
+import structlog
+import typer
+import uvicorn
+
+from app import __version__, logs
+from app import settings as config
+from app.cli.schema import migrated
+from app.cli.stops import settings_or_stop, stop
+from app.main import create_app
+from app.settings import SettingsError
+
+log = structlog.get_logger()
+
+DOTENV = Path(".env")
+
+
+def serve() -> None:
+    """Run the bridge: its pages and, beside them, the scheduler."""
+    offer_secret_key()
+    settings = settings_or_stop()
+    logs.configure(settings.log_format)
+    try:
+        app = create_app(settings)
+    except SettingsError as error:
+        raise stop(str(error)) from None
+    migrated(settings)
+    listener = listening("0.0.0.0", settings.port)  # noqa: S104 - a platform routes to any address
+    log.info("serving", at=settings.base_url, version=__version__)
+    if not settings.trakt_client_id:
+        log.warning("TRAKT_CLIENT_ID is missing: the dashboard says how to get one")
+    # One worker, whatever WEB_CONCURRENCY says: the scheduler lives in it.
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            workers=1,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    server.run(sockets=[listener])
+
+
+def offer_secret_key() -> None:
+    """Offer to make a SECRET_KEY where somebody can answer and there is none."""
+    try:
+        config.load()
+    except SettingsError as error:
+        if "SECRET_KEY is missing" not in str(error) or not sys.stdin.isatty():
+            return
+    else:
+        return
+    if typer.confirm("There is no SECRET_KEY yet. Write a new one into .env?", default=True):
+        add_secret_key(DOTENV)
+
+
+def add_secret_key(path: Path) -> None:
+    """Append a new SECRET_KEY to a file that only its owner can read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as file:
+        path.chmod(0o600)
+        file.write(f"\nSECRET_KEY={secrets.token_urlsafe(48)}\n")
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket bound to ``port``, or stop with one readable line."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise stop(
+            f"port {port} cannot be used ({error.strerror}). Stop the program that holds it, or "
+            "set PORT to another number."
+        ) from None
+    return listener
