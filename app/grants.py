@@ -8,6 +8,9 @@ from enum import Enum, auto
 LONGEST_LIFE = 10**9
 # Longer than any answer of a token endpoint may take.
 REFRESH_LEASE = timedelta(minutes=2)
+# Why nothing is asked with a key that no SECRET_KEY opens. It begins what a locked row says, so
+# that a start with the right SECRET_KEY knows what it may unlock.
+UNREADABLE = "The bridge can no longer read the key it had, because its SECRET_KEY has changed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import structlog
 
 from app.database import Database
 from app.errors import AnswerLost, FetchError, GrantBusy, GrantLost
-from app.grants import REFRESH_LEASE, Pair, Step, is_usable, step
+from app.grants import REFRESH_LEASE, UNREADABLE, Pair, Step, is_usable, step
 from app.store import grants
 from app.tables import ConnectionRow, SiteRow
 from app.vault import Vault
@@ -71,7 +71,9 @@ class Refresher:
                 todo = step(pair, leased, now, refused)
                 if todo is Step.REFRESH:
                     await grants.claim(session, row, key, until)
-        if pair is None or todo is Step.LOST:
+        if pair is None:
+            raise GrantLost(UNREADABLE)
+        if todo is Step.LOST:
             raise GrantLost("There is no key that still works")
         if todo is Step.WAIT:
             raise GrantBusy("The key is being renewed")

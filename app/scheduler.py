@@ -14,6 +14,7 @@ from app.look import Looker
 from app.notify import Notifier
 from app.poll import Poller
 from app.publish import Publisher
+from app.rotate import judge_all
 from app.store import connections, gates, looks, notices, posts, undecided
 from app.store.looks import Turn as LookTurn
 from app.waits import Waits
@@ -121,11 +122,13 @@ class Scheduler:
 
         At the start a long silence may mean that this database is an old copy, put back.
         """
-        now = self.now()
+        now, vault = self.now(), self.poller.refresher.vault
+        if self.tended_at is None:
+            await judge_all(self.database, vault, now)
         if self.tended_at and self.tended_at <= now < self.tended_at + self.waits.heartbeat:
             return
         async with self.database.writing() as session:
-            last = await gates.beat(session, now)
+            last = await gates.beat(session, vault.key_name, now)
             if self.tended_at is None and last and now - last > 2 * self.poller.interval:
                 log.warning("silent since", heartbeat=last)
                 await gates.shut(session, last, now)

@@ -294,6 +294,8 @@ class HeartbeatRow(SQLModel, table=True):
 
     id: int = Field(default=1, primary_key=True)
     at: datetime
+    # Which key it seals with, see `app.vault`; what an older version left does not say.
+    key_name: str | None = None
 
 
 class SessionRow(SQLModel, table=True):

@@ -1,7 +1,8 @@
 """Keys, and what they protect: tokens at rest, cookies, form tokens.
 
 All keys are derived from ``SECRET_KEY``, one per purpose, so that nothing made for one purpose
-is worth anything for another. The newest key writes; older ones still read.
+is worth anything for another. The newest key writes; older ones still read, until all is sealed
+anew (`app.rotate`).
 """
 
 import base64
@@ -23,9 +24,12 @@ class Vault:
     """Seals and opens with keys derived from ``secret_keys``, newest first."""
 
     def __init__(self, secret_keys: Sequence[str]) -> None:
-        self.tokens = MultiFernet([Fernet(derived(key, "tokens")) for key in secret_keys])
+        tokens = [Fernet(derived(key, "tokens")) for key in secret_keys]
+        self.newest, self.tokens = tokens[0], MultiFernet(tokens)
         self.cookies = MultiFernet([Fernet(derived(key, "cookies")) for key in secret_keys])
         self.forms = [derived(key, "forms") for key in secret_keys]
+        # By it one process knows whether another one seals with the same key.
+        self.key_name = digest(derived(secret_keys[0], "name").decode())[:16]
 
     def seal(self, tokens: dict[str, str | None]) -> str:
         """Return ``tokens`` as a text that is safe to keep in the database."""
@@ -41,6 +45,17 @@ class Vault:
         except (InvalidToken, ValueError):
             return None
         return tokens if isinstance(tokens, dict) else None
+
+    def sealed_anew(self, sealed: str) -> str | None:
+        """Return ``sealed`` by the newest key, itself if it is, None when no key opens it."""
+        try:
+            self.newest.decrypt(sealed)
+        except InvalidToken:
+            try:
+                return self.tokens.rotate(sealed).decode()
+            except InvalidToken:
+                return None
+        return sealed
 
     def cookie(self, content: dict[str, Any], until: datetime) -> str:
         """Return ``content`` for a cookie that only we can read, and only ``until`` then."""

@@ -13,6 +13,7 @@ import pytest
 from app import migrate
 from app.cli.doctor import BUILT, WORST_CLOCK, check_clock
 from app.demo.trakt import SimulatedTrakt
+from app.vault import Vault
 from tests.world import Street, listening, origin, serving
 
 ROOT = Path(__file__).parents[1]
@@ -65,10 +66,10 @@ class Machine:
     def migrate(self) -> None:
         migrate.upgrade(self.url)
 
-    def alter(self, statement: str) -> None:
+    def alter(self, statement: str, *values: str) -> None:
         database = sqlite3.connect(self.database)
         with database:
-            database.execute(statement)
+            database.execute(statement, values)
         database.close()
 
 
@@ -246,3 +247,72 @@ async def test_the_help_lists_the_commands(machine: Machine, words: list[str]) -
     for command in ("serve", "migrate", "demo", "doctor"):
         assert f" {command} " in ended.said + ended.complaint
     assert "Traceback" not in ended.complaint
+
+
+OLD_KEY, NEW_KEY = "an old key of more than 32 characters", "a new key of more than 32 characters"
+
+
+async def signed_in(machine: Machine) -> None:
+    """Somebody whose site's key was sealed by the old key."""
+    machine.migrate()
+    machine.alter(
+        "INSERT INTO account (id, me, timezone, created_at) VALUES (1, ?, 'UTC', '2026-11-20')",
+        "https://ada.example/",
+    )
+    sealed = Vault([OLD_KEY]).seal({"access": "a token", "refresh": None})
+    machine.alter(
+        "INSERT INTO site (account_id, micropub, authorization_endpoint, token_endpoint, scope, "
+        "failures, unsure_choice, unsure_hours, look_failures, wants_all, sealed_tokens) "
+        "VALUES (1, '', '', '', '', 0, 'ask', 24, 0, 1, ?)",
+        sealed,
+    )
+
+
+async def test_keys_are_rotated_by_a_command_and_the_doctor_says_how_far_that_is(
+    machine: Machine,
+) -> None:
+    await signed_in(machine)
+    both = f"{NEW_KEY},{OLD_KEY}"
+
+    before = await machine.run("doctor", SECRET_KEY=both)
+    rotated = await machine.run("rotate-keys", SECRET_KEY=both)
+    after = await machine.run("doctor", SECRET_KEY=NEW_KEY)
+
+    assert "an older SECRET_KEY is still needed" in before.said
+    assert (rotated.code, rotated.complaint) == (0, "")
+    assert "1 of 1 sealed anew" in rotated.said
+    assert "The older one may go" in rotated.said
+    assert (after.code, after.faults) == (0, [])
+    assert "all are sealed by the newest SECRET_KEY" in after.said
+
+
+async def test_a_key_that_nobody_can_open_is_named_by_doctor_and_rotation(machine: Machine) -> None:
+    await signed_in(machine)
+
+    for word in ("doctor", "rotate-keys"):
+        ended = await machine.run(word, SECRET_KEY=NEW_KEY)
+
+        assert ended.code == 1
+        assert "https://ada.example/ must sign in again" in ended.said
+
+
+async def test_without_a_database_there_is_nothing_to_rotate(machine: Machine) -> None:
+    ended = await machine.run("rotate-keys")
+
+    assert ended.code == 2
+    assert "ownyourtrakt migrate" in ended.complaint
+    assert list(machine.folder.iterdir()) == []
+
+
+async def test_keys_are_not_rotated_under_a_bridge_that_does_not_know_the_new_one(
+    machine: Machine,
+) -> None:
+    await signed_in(machine)
+    now, name = datetime.now(UTC), Vault([OLD_KEY]).key_name
+    values = (f"{now:%F %T.%f}", name)
+    machine.alter("INSERT INTO heartbeat (id, at, key_name) VALUES (1, ?, ?)", *values)
+
+    ended = await machine.run("rotate-keys", SECRET_KEY=f"{NEW_KEY},{OLD_KEY}")
+
+    assert ended.code == 2
+    assert "does not know the newest SECRET_KEY yet" in ended.complaint

@@ -16,7 +16,7 @@ LADDER = [
     {"web", "scheduler"},
     {"poll", "publish", "look", "notify"},
     {"keys"},
-    {"refresh"},
+    {"refresh", "rotate"},
     {"sources", "indieweb", "store", "migrate"},
     {"lookup", "diff"},
     {

@@ -15,7 +15,9 @@ from app import database, migrate
 from app import settings as config
 from app.errors import FetchError
 from app.http import client, date_of
+from app.rotate import Census, census
 from app.settings import Settings, SettingsError
+from app.vault import Vault
 
 # Tokens last for days; a clock that is off by more than this breaks sign-ins.
 WORST_CLOCK = timedelta(minutes=2)
@@ -71,6 +73,8 @@ def check_database(settings: Settings) -> Iterator[Check]:
         return
     yield ("database", True, f"{where} can be written")
     yield check_schema(step)
+    if step == migrate.script().get_current_head():
+        yield from check_keys(asyncio.run(counted(settings)))
 
 
 def check_place(path: Path) -> Check:
@@ -88,6 +92,26 @@ def check_schema(step: str | None) -> Check:
     if step is None or step in migrate.revisions():
         return ("migrations", False, "out of date; run: ownyourtrakt migrate")
     return ("migrations", False, "made by a newer OwnYourTrakt; update the program")
+
+
+async def counted(settings: Settings) -> Census:
+    """Return by which key what is sealed in the database."""
+    opened = database.Database(settings.database_url)
+    try:
+        return await census(opened, Vault(settings.secret_key))
+    finally:
+        await opened.close()
+
+
+def check_keys(found: Census) -> Iterator[Check]:
+    """Tell whether all that is sealed can be opened, and whether an older key is still needed."""
+    for one in found.lost:
+        yield ("keys", False, f"no SECRET_KEY opens a key any more; {one}")
+    if found.older:
+        words = "an older SECRET_KEY is still needed; to change that, run: ownyourtrakt rotate-keys"
+        yield ("keys", True, f"{words} ({found.older} of {found.older + found.newest})")
+    elif not found.lost:
+        yield ("keys", True, "all are sealed by the newest SECRET_KEY")
 
 
 def check_clock(now: datetime, theirs: datetime | None = None) -> Check:

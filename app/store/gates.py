@@ -21,13 +21,16 @@ from app.tables import ConnectionRow, HeartbeatRow, PostRow, SiteRow, WatchRow
 WAITING = (State.QUEUED, State.HELD)
 
 
-async def beat(session: AsyncSession, now: datetime) -> datetime | None:
-    """Note that the scheduler works; return when it last did, None on a new database."""
+async def beat(session: AsyncSession, key_name: str, now: datetime) -> datetime | None:
+    """Note that the scheduler works, and with which key it seals.
+
+    Return when it last did, None on a new database.
+    """
     row = await session.get(HeartbeatRow, 1, with_for_update=True)
     if row is None:
-        session.add(HeartbeatRow(at=now))
+        session.add(HeartbeatRow(at=now, key_name=key_name))
         return None
-    last, row.at = row.at, now
+    last, row.at, row.key_name = row.at, now, key_name
     return last
 
 

@@ -37,6 +37,7 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         states = await watches.states(reading, person.id)
         asked = await notices.open_ones(reading, person.id)
         is_sending = await posts.is_under_way(reading, site, now)
+        addresses = await notices.addresses(reading, person.id, bridge.vault)
     connection = linked[0] if linked else None
     return show(
         request,
@@ -49,6 +50,7 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         read=sum(states.values()),
         lacks=site_lacks(site),
         needs=needs(site, connection, states, asked),
+        has_lost_addresses=addresses is None,
         asks_later=any(notice.kind == Kind.START for notice in asked),
         leaves=True,
         is_busy=is_sending or is_reading(connection, now) or is_looking(site, now),

@@ -1,0 +1,331 @@
+"""Another SECRET_KEY: sealing anew while a bridge runs, and what a lost key means for people."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlmodel import SQLModel
+
+from app import database, migrate, settings
+from app.cli.keys import summary
+from app.database import Database
+from app.demo.catalogue import DUNE
+from app.grants import UNREADABLE, Pair
+from app.main import app_of, assembled
+from app.notices import Kind
+from app.rotate import PORTION, Census, StaleBridge, census, rotate
+from app.store import accounts, connections, gates, grants, notices, sealed
+from app.store.accounts import Site
+from app.store.connections import Start
+from app.tables import ConnectionRow, SiteRow
+from app.vault import Vault
+from app.watch import Person
+from app.web import admission
+from tests.conftest import NOON
+from tests.test_connect import consented
+from tests.world import SECRET_KEY, Browser, World, browser_for
+
+OLD, NEW = SECRET_KEY, "a newer key of more than 32 characters"
+PAIR = Pair("an access token", "a refresh token", issued_at=NOON, expires_at=None)
+SITE = Site(
+    me="",
+    name=None,
+    photo=None,
+    micropub="https://ada.example/micropub",
+    authorization_endpoint="https://ada.example/auth",
+    token_endpoint="https://ada.example/token",
+    revocation_endpoint=None,
+    issuer=None,
+    scope="create",
+    pair=PAIR,
+)
+NTFY = "ntfys://ntfy.sh/a-topic"
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    url = settings.database(database_url)
+    database.prepare(url)
+    migrate.upgrade(url)
+    made = Database(url)
+    yield made
+    await made.close()
+
+
+async def fill(db: Database, people: int = 1) -> None:
+    """People with all that is ever sealed, by the old key."""
+    vault = Vault([OLD])
+    async with db.writing() as session:
+        for number in range(people):
+            site = replace(SITE, me=f"https://ada{number}.example/")
+            ada = Person("trakt", f"uuid-{number}", "ada", "UTC", NOON)
+            key, _ = await accounts.sign_in(session, site, vault, NOON)
+            await connections.connect(session, key, ada, PAIR, vault, Start(NOON, NOON))
+            await notices.set_addresses(session, key, [NTFY], vault)
+
+
+async def pairs(db: Database, vault: Vault, key: int = 1) -> list[Pair | None]:
+    async with db.reading() as session:
+        return [
+            (await grants.read(session, row, key, vault))[0] for row in (SiteRow, ConnectionRow)
+        ]
+
+
+def test_every_column_that_is_sealed_is_known() -> None:
+    named = {
+        (table.name, column.name)
+        for table in SQLModel.metadata.tables.values()
+        for column in table.columns
+        if column.name.startswith("sealed")
+    }
+
+    assert {(p.column.class_.__tablename__, p.column.key) for p in sealed.PLACES} == named  # type: ignore[attr-defined] # columns of tables
+
+
+async def test_all_is_sealed_anew_and_the_old_key_may_go(db: Database) -> None:
+    await fill(db, people=2)
+    both, said = Vault([NEW, OLD]), list[str]()
+    assert await census(db, both) == Census(newest=0, older=6, lost=())
+
+    left = await rotate(db, both, NOON, said.append)
+
+    assert left == Census(newest=6, older=0, lost=())
+    assert said[-1] == "6 of 6 sealed anew"
+    assert await pairs(db, Vault([NEW])) == [PAIR, PAIR]
+    async with db.reading() as session:
+        assert await notices.addresses(session, 1, Vault([NEW])) == [NTFY]
+    assert "may go" in summary(left, 2)[-1]
+
+
+async def test_more_rows_than_one_portion_holds_are_all_sealed_anew(db: Database) -> None:
+    await fill(db, people=PORTION + 1)
+
+    left = await rotate(db, Vault([NEW, OLD]), NOON, print)
+
+    assert left == Census(newest=3 * (PORTION + 1), older=0, lost=())
+
+
+async def test_sealing_anew_twice_or_from_two_processes_does_no_harm(db: Database) -> None:
+    await fill(db, people=20)
+    other = Database(db.engine.url.render_as_string(hide_password=False))
+    both = Vault([NEW, OLD])
+
+    await asyncio.gather(*(rotate(one, both, NOON, print) for one in (db, other)))
+    before = [text async for text in texts(db)]
+    left = await rotate(other, both, NOON, print)
+    await other.close()
+
+    assert left == Census(newest=60, older=0, lost=())
+    assert [text async for text in texts(db)] == before
+
+
+async def texts(db: Database) -> AsyncIterator[str]:
+    async with db.reading() as session:
+        for place in sealed.PLACES:
+            for one in await sealed.some(session, place, -1, 1000):
+                yield one.text
+
+
+async def test_a_pair_that_came_meanwhile_is_not_overwritten(db: Database) -> None:
+    await fill(db)
+    both, fresh = Vault([NEW, OLD]), replace(PAIR, access="fresh", refresh="fresh too")
+    async with db.reading() as session:
+        (old,) = await sealed.some(session, sealed.PLACES[0], -1, 10)
+    async with db.writing() as session:
+        site = await session.get(SiteRow, 1)
+        assert site is not None
+        grants.put(site, fresh, both)
+
+    async with db.writing() as session:
+        text = both.sealed_anew(old.text)
+        assert text is not None
+        assert not await sealed.replace(session, sealed.PLACES[0], old, text)
+
+    assert (await pairs(db, both))[0] == fresh
+
+
+async def test_what_no_key_opens_is_named_with_what_its_person_must_do(db: Database) -> None:
+    await fill(db)
+
+    left = await rotate(db, Vault([NEW]), NOON, print)
+
+    assert (left.newest, left.older) == (0, 0)
+    assert [line.split(" ", 1)[0] for line in left.lost] == ["https://ada0.example/"] * 3
+    told = "\n".join(summary(left, 1))
+    for words in ("sign in again", "connect Trakt again", "where to be told again"):
+        assert words in told
+
+
+async def test_nothing_is_sealed_that_a_running_bridge_could_not_open(db: Database) -> None:
+    await fill(db)
+    async with db.writing() as session:
+        await gates.beat(session, Vault([OLD]).key_name, NOON)
+
+    with pytest.raises(StaleBridge):
+        await rotate(db, Vault([NEW, OLD]), NOON + timedelta(minutes=1), print)
+    assert await census(db, Vault([NEW, OLD])) == Census(newest=0, older=3, lost=())
+
+    # It has ended, or was started anew with the newer key.
+    await rotate(db, Vault([NEW, OLD]), NOON + timedelta(minutes=4), print)
+    assert await pairs(db, Vault([NEW])) == [PAIR, PAIR]
+
+
+@asynccontextmanager
+async def started_anew(world: World, *keys: str) -> AsyncIterator[World]:
+    """The same bridge after a new start with these keys, and the same browser."""
+    changed = world.settings.model_copy(update={"secret_key": keys})
+    bridge, scheduler = assembled(changed, world.clock)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(bridge.database.close)
+        stack.push_async_callback(bridge.http.aclose)
+        stack.push_async_callback(bridge.trakt.http.aclose)
+        await admission.prepare(bridge.database, changed)
+        pages = app_of(bridge, scheduler)
+        client = await stack.enter_async_context(browser_for(pages))
+        client.cookies = world.browser.client.cookies
+        browser = Browser(client)
+        yield replace(
+            world, settings=changed, bridge=bridge, scheduler=scheduler, browser=browser, app=pages
+        )
+
+
+async def open_notices(world: World) -> list[str]:
+    async with world.bridge.database.reading() as session:
+        return [one.kind for one in await notices.open_ones(session, 1)]
+
+
+async def test_sessions_forms_and_flows_under_way_survive_while_the_old_key_is_listed(
+    world: World,
+) -> None:
+    await world.sign_in()
+    callback = await consented(world)
+    page = await world.browser.visit("/settings")
+    async with started_anew(world, NEW, OLD) as later:
+        later.browser.page = page
+        await later.browser.press("Save", timezone="Europe/Paris")
+        assert "Saved" in later.browser.text
+
+        await later.browser.visit(callback)
+        assert "Trakt is connected" in later.browser.text
+
+
+async def test_without_the_old_key_sessions_survive_and_what_was_open_begins_again(
+    world: World,
+) -> None:
+    await world.sign_in()
+    callback = await consented(world)
+    page = await world.browser.visit("/settings")
+    async with started_anew(world, NEW) as later:
+        later.browser.page = page
+        await later.browser.press("Save", timezone="Europe/Paris")
+        assert "out of date" in later.browser.text
+
+        await later.browser.visit(callback)
+        assert later.browser.page.status_code == 400
+        assert "another browser" in later.browser.text
+
+        await later.browser.visit("/settings")
+        await later.browser.press("Save", timezone="Europe/Paris")
+        assert "Saved" in later.browser.text
+
+
+async def test_posting_goes_on_while_the_keys_are_rotated(world: World) -> None:
+    await world.ready()
+    async with started_anew(world, NEW, OLD) as later:
+        await later.work()
+        left = await rotate(later.bridge.database, later.bridge.vault, later.clock(), print)
+        assert left == Census(newest=2, older=0, lost=())
+        async with started_anew(later, NEW) as last:
+            last.clock.passes(minutes=5)
+            last.trakt.watch(DUNE)
+            await last.check_now()
+
+            assert await last.states() == {"published": 1}
+
+
+async def test_a_lost_key_asks_to_sign_in_and_connect_again_and_loses_nothing(
+    world: World,
+) -> None:
+    await world.ready()
+    world.clock.passes(minutes=5)
+    world.trakt.watch(DUNE)
+    async with started_anew(world, NEW) as later:
+        at_trakt, at_site = len(world.trakt.requests), len(world.site.requests)
+        later.clock.passes(minutes=40)
+        await later.work()
+
+        for address in ("/", "/settings", "/watches", "/settings/notifications"):
+            assert (await later.browser.visit(address)).status_code == 200
+        await later.browser.visit("/")
+        assert later.browser.text.count(UNREADABLE) == 2
+        assert sorted(await open_notices(later)) == [Kind.SITE, Kind.TRAKT]
+        # Nothing was asked with a key that nobody can read.
+        assert (len(world.trakt.requests), len(world.site.requests)) == (at_trakt, at_site)
+
+        await later.browser.press("Sign in again")
+        await later.browser.press("Approve")
+        await later.browser.press("Connect Trakt again")
+        await later.browser.press("Approve")
+        await later.work()
+
+        assert await later.states() == {"published": 1}
+        assert await open_notices(later) == []
+
+
+async def test_what_waited_to_be_posted_leaves_once_the_person_has_signed_in_again(
+    world: World,
+) -> None:
+    await world.ready()
+    world.clock.passes(minutes=5)
+    world.trakt.watch(DUNE)
+    async with started_anew(world, NEW) as later:
+        # The site's key alone is lost: Trakt was connected with the newer one.
+        await later.work()
+        await later.browser.visit("/")
+        await later.browser.press("Connect Trakt again")
+        await later.browser.press("Approve")
+        await later.work()
+        assert await later.states() == {"queued": 1}
+
+        await later.browser.visit("/")
+        await later.browser.press("Sign in again")
+        await later.browser.press("Approve")
+        await later.work()
+
+        assert await later.states() == {"published": 1}
+        assert len(later.site.posts) == 1
+
+
+async def test_a_key_that_is_put_back_needs_nobody(world: World) -> None:
+    await world.ready()
+    world.clock.passes(minutes=5)
+    world.trakt.watch(DUNE)
+    async with started_anew(world, NEW) as mistaken:
+        await mistaken.work()
+        assert sorted(await open_notices(mistaken)) == [Kind.SITE, Kind.TRAKT]
+
+    async with started_anew(world, NEW, OLD) as mended:
+        await mended.work()
+
+        assert await open_notices(mended) == []
+        assert await mended.states() == {"published": 1}
+
+
+async def test_lost_addresses_are_told_and_the_operator_is_told_instead(world: World) -> None:
+    await world.sign_in()
+    async with world.bridge.database.writing() as session:
+        await notices.set_addresses(session, 1, [NTFY], world.bridge.vault)
+    async with started_anew(world, NEW) as later:
+        await later.browser.visit("/")
+        assert "cannot be read any more" in later.browser.text
+        await later.browser.visit("/settings/notifications")
+        assert "cannot be read any more" in later.browser.text
+        async with later.bridge.database.reading() as session:
+            assert await later.bridge.notifier.addresses(session, 1) == ()
+
+        await later.browser.press("Add", address="https://ntfy.sh/another-topic")
+        await later.browser.visit("/")
+        assert "cannot be read any more" not in later.browser.text
