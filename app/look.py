@@ -75,8 +75,6 @@ class Looker:
                 progress = replace(progress, way=Way.FEED, cursor=None)
                 continue
             progress = await self.save(turn, progress, page)
-            if progress and is_mute(progress):
-                progress = Progress(Way.FEED, progress.began_at, progress.depth, is_empty=True)
         if progress and progress.way is not Way.LIST:
             await self.ask_single(turn)
         return progress
@@ -116,8 +114,11 @@ class Looker:
             rows = await found.keep(session, site.account_id, page.entries, now)
             await found.settle(session, site.account_id, rows, now)
             after = turned(progress, page.entries, looks.count_ours(rows), page.follows)
-            if after.way is Way.FEED and not after.read:
+            if is_mute(after):
+                after = Progress(Way.FEED, after.began_at, after.depth, is_empty=True)
+            if after.way is Way.FEED and after.is_done and not after.read:
                 after = replace(after, way=Way.NONE)
+            site.look_failures = 0
             gates.reach(site, after)
             looks.progressed(site, after)
         return after
@@ -173,6 +174,9 @@ class Looker:
     ) -> None:
         """Open the gate of a site that showed all that matters."""
         knows = await gates.knows_posts(session, site.account_id)
+        if await found.is_unknown_since(session, site.account_id, site.gate_at):
+            # What is there may be ours, and nobody knows which watches it tells of.
+            knows = True
         if gates.opened_by(site, progress, knows_posts=knows):
             gates.lift(site)
             await notices.close(session, site.account_id, Kind.GATE, now)

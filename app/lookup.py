@@ -28,6 +28,9 @@ SLACK = timedelta(minutes=5)
 # Beyond this a look has seen enough of a site.
 MOST_PAGES = 2000
 
+# Before all posts, and still a date that every database can hold.
+BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
+
 # Where the next page of a site's posts begins: after so many posts, after a mark that the
 # server gave, or at an address.
 Cursor = int | str
@@ -302,7 +305,8 @@ class Progress:
     """How far a look at a site has come.
 
     ``cursor``: where the next page begins. ``depth``: posts older than this need not be read;
-    None: all are. ``reached``: the oldest date so far, as long as dates only fell. ``ours``
+    None: all are. ``reached``: the oldest date so far; ``passed``: the newest on the last page,
+    because a single backdated post on it says nothing about what follows. ``ours``
     counts posts of ours that kept their marker. ``is_whole``: read to its end. ``is_empty``: the
     site has a list, and nothing was in it.
     """
@@ -315,6 +319,7 @@ class Progress:
     read: int = 0
     ours: int = 0
     reached: datetime | None = None
+    passed: datetime | None = None
     is_sorted: bool = True
     last_page: str = ""
     is_done: bool = False
@@ -325,8 +330,8 @@ class Progress:
     def proven(self) -> datetime | None:
         """All posts dated later than this were read; None when that cannot be said."""
         if self.is_whole:
-            return datetime.min.replace(tzinfo=UTC)
-        return self.reached if self.is_sorted else None
+            return BEGINNING
+        return self.passed if self.is_sorted else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the progress as plain data for the database."""
@@ -342,7 +347,7 @@ def progress_of(data: Mapping[str, Any] | None) -> Progress | None:
         return None
     times = {
         name: datetime.fromisoformat(data[name]) if data.get(name) else None
-        for name in ("began_at", "depth", "reached")
+        for name in ("began_at", "depth", "reached", "passed")
     }
     return Progress(**{**data, **times, "way": Way(data["way"])})
 
@@ -360,12 +365,11 @@ def turned(
         and not (progress.way is Way.LIST and isinstance(follows, str))
     )
     reached = min([*dates, *([progress.reached] if progress.reached else [])], default=None)
+    passed = max(dates, default=progress.passed)
     # A server that cannot turn pages gives the same one for ever.
     is_stuck = bool(entries) and page == progress.last_page
     is_end = not entries or follows is None
-    is_deep = (
-        progress.depth is not None and is_sorted and bool(reached and reached < progress.depth)
-    )
+    is_deep = progress.depth is not None and is_sorted and bool(passed and passed < progress.depth)
     return replace(
         progress,
         cursor=follows,
@@ -373,6 +377,7 @@ def turned(
         read=progress.read + (0 if is_stuck else len(entries)),
         ours=progress.ours + (0 if is_stuck else ours),
         reached=reached,
+        passed=passed,
         is_sorted=is_sorted or (is_stuck and progress.is_sorted),
         last_page=page,
         is_done=is_stuck or is_end or is_deep or progress.pages + 1 >= MOST_PAGES,

@@ -66,6 +66,8 @@ FINAL_AFTER = timedelta(minutes=2)
 PORTION = 250
 # After so many failures in a row new plays are kept without the comparison.
 MOST_FAILURES = 5
+# The part of a turn that the comparison may take; the rest is for keeping what was read.
+COMPARING = 0.75
 LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
@@ -116,8 +118,9 @@ class Poller:
             await connections.begin(session, turn, self.now())
         reading = Reading(stamps, todo, by_key(await self.newest(turn) if todo.pages else []))
         try:
-            reading = await self.compared(turn, reading, doubts)
-        except (SourceError, GrantBusy):
+            async with asyncio.timeout(COMPARING * self.waits.poll_turn.total_seconds()):
+                reading = await self.compared(turn, reading, doubts)
+        except (SourceError, GrantBusy, TimeoutError):
             # A new play may be a corrected date, which only the comparison tells. But nobody's
             # new plays wait for it for ever.
             if turn.connection.failures + 1 >= MOST_FAILURES:

@@ -26,7 +26,7 @@ from app.indieweb import micropub
 from app.indieweb.discovery import discover
 from app.keys import Keys
 from app.outbox import REMOVED, Post, State, failed, published, removed
-from app.store import posts, watches
+from app.store import found, posts, watches
 from app.store.posts import Due
 from app.tables import SiteRow
 from app.waits import Waits
@@ -103,6 +103,10 @@ class Publisher:
             posts.write(due.row, removed(posts.value(due.row), now))
             await posts.tell(session, due.row.id or 0, REMOVED, now, None)
             await session.flush()
+            return None
+        # What the site shows may have become known in the very moment in which the watch did.
+        await found.recognise(session, [due.watch], now)
+        if due.row.state != State.QUEUED:
             return None
         try:
             body, told = await self.told(session, due)

@@ -16,7 +16,7 @@ import structlog
 from app.database import Database
 from app.errors import AnswerLost, FetchError, GrantBusy, GrantLost
 from app.grants import REFRESH_LEASE, UNREADABLE, Pair, Step, is_usable, step
-from app.store import grants
+from app.store import grants, notices
 from app.tables import ConnectionRow, SiteRow
 from app.vault import Vault
 
@@ -111,6 +111,7 @@ class Refresher:
         except GrantLost as error:
             async with self.database.writing() as session:
                 await grants.lose(session, row, key, until, str(error))
+                await notices.tell_of_lock(session, row, key, self.now())
             raise
         async with self.database.writing() as session:
             is_wanted = await grants.save(session, row, key, until, fresh, self.vault)

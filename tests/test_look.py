@@ -5,12 +5,16 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from app.demo.catalogue import DUNE, LIES, SECRETS, Work
 from app.demo.site import Answer, Dropped, Habits
 from app.demo.site_habits import CHALLENGE
-from app.store import notices
+from app.indieweb.feed import read_feed
+from app.lookup import Entry
+from app.outbox import Unsure
+from app.store import accounts, found, notices
 from app.tables import NoticeRow, PostRow, SiteRow
 from tests.world import Clock, World, running_world
 
@@ -354,3 +358,62 @@ async def test_what_is_being_sent_is_not_judged_by_an_older_look(world: World) -
 
     assert post.sent_at == world.clock()
     assert post.looks == 0
+
+
+async def test_a_choice_made_when_all_looks_are_used_up_is_followed(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with living(tmp_path, clock, Habits(has_no_source=True)) as world:
+        world.site.then(LOST)
+        await watched(world, DUNE)
+        await later(world, days=3)
+        assert (await newest(world)).state == "unsure"
+
+        async with world.bridge.database.writing() as session:
+            await accounts.set_unsure_choice(session, 1, Unsure.AGAIN, 24, clock())
+        await world.work()
+
+        assert (await newest(world)).state == "published"
+        assert len(world.site.posts) == 2
+
+
+COMMENT = (
+    '<div class="h-entry"><a class="u-url" href="/1"></a><p class="p-content">Hello</p>'
+    '<div class="u-comment h-cite"><a class="u-watch-of"'
+    ' href="https://trakt.tv/movies/dune-2021#watch-777">Dune</a></div></div>'
+)
+FOREIGN = (
+    '<div class="h-entry"><a class="u-url" href="https://evil.example/1"></a>'
+    '<a class="u-syndication" href="https://trakt.tv/movies/dune-2021#watch-778">x</a></div>'
+)
+NAMELESS = (
+    '<div class="h-entry">'
+    '<a class="u-syndication" href="https://trakt.tv/movies/dune-2021#watch-779">x</a></div>'
+)
+
+
+@pytest.mark.parametrize("html", [COMMENT, FOREIGN, NAMELESS], ids=["comment", "foreign", "bare"])
+def test_what_others_write_on_a_page_claims_no_watch(html: str) -> None:
+    page = read_feed(
+        "https://ada.example/",
+        httpx2.Response(200, headers={"Content-Type": "text/html"}, text=html),
+    )
+
+    assert [entry.marker for entry in page.entries] in ([], [None])
+
+
+async def test_a_post_that_the_site_shows_is_not_sent_whenever_that_became_known(
+    world: World,
+) -> None:
+    await world.ready()
+    world.site.then(Answer(429))
+    await watched(world, DUNE)
+    ((watch, _),) = await world.watches()
+    shown = Entry(url=f"{world.me}posts/1", marker=watch.key, published=watch.watched_at)
+    async with world.bridge.database.writing() as session:
+        await found.keep(session, 1, [shown], world.clock())
+
+    await later(world, hours=1)
+
+    assert (await newest(world)).url == shown.url
+    assert world.site.posts == []

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.hentry import Telling, hentry
 from app.lookup import (
+    BEGINNING,
     MOST_PAGES,
     Entry,
     Progress,
@@ -195,10 +196,19 @@ def begun(depth: datetime | None = None, way: Way = Way.LIST) -> Progress:
 def test_a_list_is_read_until_it_is_older_than_what_is_looked_for() -> None:
     first = turned(begun(NOON - 2 * DAY), page(0, 1), 2, 2)
     second = turned(first, page(2, 3), 2, 4)
+    third = turned(second, page(4, 5), 2, 6)
 
     assert not first.is_done
-    assert second.is_done
-    assert second.proven == NOON - 3 * DAY
+    assert not second.is_done
+    assert third.is_done
+    assert third.proven == NOON - 4 * DAY
+
+
+def test_one_backdated_post_at_the_end_of_a_page_says_nothing_about_the_next() -> None:
+    after = turned(begun(NOON - 2 * DAY), page(0, 700), 2, 2)
+
+    assert not after.is_done
+    assert after.proven == NOON
 
 
 def test_a_list_out_of_order_is_read_to_its_end() -> None:
@@ -224,7 +234,7 @@ def test_a_server_that_cannot_turn_pages_is_not_read_for_ever() -> None:
     assert again.is_done
     assert not again.is_whole
     assert again.read == 2
-    assert again.proven == NOON - DAY
+    assert again.proven == NOON
 
 
 def test_a_look_ends_at_its_last_page() -> None:
@@ -238,7 +248,7 @@ def test_the_end_that_the_server_names_is_the_end() -> None:
     after = turned(begun(), page(0), 1, None)
 
     assert after.is_whole
-    assert after.proven == datetime.min.replace(tzinfo=UTC)
+    assert after.proven == BEGINNING
 
 
 def test_progress_survives_the_database() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from app.indieweb.rels import elements, html_document, page_links, resolved, wor
 from app.lookup import Entry, entry_of, web_url
 
 MOST_ENTRIES = 200
+MOST_CITES = 10
 # An entry beyond this is no note about a film.
 MOST_PARTS = 3000
 KEPT = ("p-", "u-", "dt-")
@@ -54,6 +55,12 @@ def read_feed(url: str, response: httpx2.Response) -> FeedPage:
     return FeedPage(tuple(entries(document, url)), same_origin(follows, url))
 
 
+def origin(url: str) -> tuple[str, str]:
+    """Return scheme and host of a URL."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
 def anchored_next(document: BeautifulSoup, url: str) -> str | None:
     """Return where the page's own ``<a rel=next>`` leads, as most blogs have it."""
     for link in elements(document, {"a"}):
@@ -66,9 +73,7 @@ def same_origin(target: str | None, url: str) -> str | None:
     """Return ``target`` if it belongs to the same website and is another page."""
     if target is None or web_url(target) is None:
         return None
-    one, other = urlsplit(target), urlsplit(url)
-    is_same = (one.scheme, one.netloc) == (other.scheme, other.netloc)
-    return target if is_same and target != url else None
+    return target if origin(target) == origin(url) and target != url else None
 
 
 def entries(document: BeautifulSoup, url: str) -> Iterator[Entry]:
@@ -90,17 +95,32 @@ def read_element(element: Tag, url: str) -> Entry | None:
         return None
     if work:
         properties["watch-of"] = [work]
-    own = properties.get("url") or [None]
-    return entry_of(properties, own[0] if isinstance(own[0], str) else None)
+    own = (properties.get("url") or [None])[0]
+    if not isinstance(own, str):
+        # Without an address of this site nobody knows whose words these are.
+        return replace(entry_of(properties, None), marker=None)
+    return entry_of(properties, own) if origin(own) == origin(url) else None
 
 
 def watched(entry: Tag, url: str) -> str | None:
     """Return the page of what an entry says was watched: an h-cite's URL, or a plain link."""
-    for cite in entry.find_all(class_=list(WATCH_OF), limit=1):
+    for cite in entry.find_all(class_=list(WATCH_OF), limit=MOST_CITES):
+        if is_inside_another(cite, entry):
+            continue
         for link in [cite, *cite.find_all(class_="u-url", limit=1), *cite.find_all("a", limit=1)]:
             if href := link.get("href"):
                 return resolved(url, str(href))
     return None
+
+
+def is_inside_another(cite: Tag, entry: Tag) -> bool:
+    """Tell whether a property belongs to something inside of an entry, such as a comment."""
+    for parent in cite.parents:
+        if parent is entry:
+            return False
+        if not NESTED.isdisjoint(words(parent.get("class"))):
+            return True
+    return True
 
 
 def flat(entry: Tag) -> Tag:

@@ -106,11 +106,17 @@ async def set_timezone(session: AsyncSession, key: int, zone: str) -> None:
     await session.execute(update(AccountRow).where(col(AccountRow.id) == key).values(timezone=zone))
 
 
-async def set_unsure_choice(session: AsyncSession, key: int, choice: Unsure, hours: int) -> None:
-    """Store what becomes of posts of which nobody can tell whether they arrived."""
+async def set_unsure_choice(
+    session: AsyncSession, key: int, choice: Unsure, hours: int, now: datetime
+) -> None:
+    """Store what becomes of posts of which nobody can tell whether they arrived.
+
+    The site is looked at now, so that those which wait already follow the new choice.
+    """
     site = await session.get(SiteRow, key, with_for_update=True)
     if site is not None:
         site.unsure_choice, site.unsure_hours = choice, hours
+        site.look_due_at = min(site.look_due_at or now, now)
 
 
 async def go_on(session: AsyncSession, key: int, now: datetime) -> bool:

@@ -234,6 +234,19 @@ async def newest(session: AsyncSession, account_id: int, now: datetime) -> datet
     )
 
 
+async def is_unknown_since(session: AsyncSession, account_id: int, since: datetime | None) -> bool:
+    """Tell whether the site shows a post of a watch, dated later, that is not known as ours."""
+    if since is None:
+        return False
+    free = select(col(FoundRow.id)).where(
+        col(FoundRow.account_id) == account_id,
+        col(FoundRow.post_id).is_(None),
+        col(FoundRow.marker).is_(None),
+        col(FoundRow.published_at) > since,
+    )
+    return await session.scalar(free.limit(1)) is not None
+
+
 async def count(session: AsyncSession, account_id: int) -> int:
     """Return how many posts that may tell of a watch a site was seen to hold."""
     rows = select(func.count(col(FoundRow.id))).where(col(FoundRow.account_id) == account_id)

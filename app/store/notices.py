@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.notices import Kind
-from app.tables import AccountRow, NoticeRow
+from app.tables import AccountRow, ConnectionRow, NoticeRow, SiteRow
 from app.vault import Vault
 
 
@@ -56,6 +56,19 @@ async def open_one(
     found.said = said
     await session.flush()
     return found
+
+
+async def tell_of_lock(
+    session: AsyncSession, row: type[SiteRow | ConnectionRow], key: int, now: datetime
+) -> None:
+    """Tell a person, once, that a key of theirs is lost, if it is."""
+    found: SiteRow | ConnectionRow | None = await session.get(row, key, populate_existing=True)
+    if found is None or found.locked is None:
+        return
+    kind, do = Kind.SITE, "Sign in again with your website; what waits is sent then."
+    if isinstance(found, ConnectionRow):
+        kind, do = Kind.TRAKT, "Connect Trakt again; nothing is missed."
+    await open_one(session, found.account_id, kind, f"{found.locked}. {do}", now)
 
 
 async def close(

@@ -71,7 +71,7 @@ async def choose(request: Request, bridge: TheBridge, person: ThePerson, form: T
         chosen = Choice(choice, typed[:20], wrong)
         return await settings_page(request, bridge, person, choice=chosen)
     async with bridge.database.writing() as writing:
-        await accounts.set_unsure_choice(writing, person.id, Unsure(choice), hours)
+        await accounts.set_unsure_choice(writing, person.id, Unsure(choice), hours, bridge.now())
     return RedirectResponse("/settings?said=saved", status_code=303)
 
 

@@ -223,7 +223,7 @@ def place(neighbour: Neighbour, request: Request) -> Where:
     """Return what kind of request this is."""
     path = request.url.path
     if not neighbour.owner:
-        return Where.TRAKT_TOKEN if path.startswith("/oauth/") else Where.TRAKT
+        return Where.TRAKT_TOKEN if path == "/oauth/token" else Where.TRAKT
     if path == "/token":
         return Where.SITE_TOKEN
     return Where.CREATE if path == "/micropub" and request.method == "POST" else Where.LOOK
