@@ -156,15 +156,18 @@ def to_json(work: Work) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any]) -> Work:
-    """Return the work that `to_json` wrote."""
-    ids = Ids(**data["ids"])
-    if data["kind"] == "movie":
-        return Movie(data["title"], data["year"], ids)
-    show = data["show"]
-    return Episode(
-        show=Show(show["title"], show["year"], Ids(**show["ids"])),
-        season=data["season"],
-        number=data["number"],
-        title=data["title"],
-        ids=ids,
-    )
+    """Return the work that `to_json` wrote. Raises ValueError for anything else."""
+    try:
+        ids = Ids(**data["ids"])
+        if data["kind"] == "movie":
+            return Movie(data["title"], data["year"], ids)
+        show = data["show"]
+        return Episode(
+            show=Show(show["title"], show["year"], Ids(**show["ids"])),
+            season=data["season"],
+            number=data["number"],
+            title=data["title"],
+            ids=ids,
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError("its row is damaged") from error

@@ -15,7 +15,7 @@ from app.indieweb.feed import read_feed
 from app.lookup import Entry
 from app.outbox import Unsure
 from app.store import accounts, found, notices
-from app.tables import NoticeRow, PostRow, SiteRow
+from app.tables import NoticeRow, PostRow, SiteRow, WatchRow
 from tests.world import Clock, World, running_world
 
 CREATED = Dropped(creates=True)
@@ -402,8 +402,9 @@ def test_what_others_write_on_a_page_claims_no_watch(html: str) -> None:
     assert [entry.marker for entry in page.entries] in ([], [None])
 
 
+@pytest.mark.parametrize("is_damaged", [False, True], ids=["whole", "damaged"])
 async def test_a_post_that_the_site_shows_is_not_sent_whenever_that_became_known(
-    world: World,
+    world: World, *, is_damaged: bool
 ) -> None:
     await world.ready()
     world.site.then(Answer(429))
@@ -412,6 +413,9 @@ async def test_a_post_that_the_site_shows_is_not_sent_whenever_that_became_known
     shown = Entry(url=f"{world.me}posts/1", marker=watch.key, published=watch.watched_at)
     async with world.bridge.database.writing() as session:
         await found.keep(session, 1, [shown], world.clock())
+        row = await session.get(WatchRow, watch.id)
+        assert row is not None
+        row.work = {"kind": "movie"} if is_damaged else row.work
 
     await later(world, hours=1)
 

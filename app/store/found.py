@@ -94,7 +94,9 @@ async def recognise(session: AsyncSession, watches: Sequence[WatchRow], now: dat
             col(FoundRow.account_id) == account_id,
             col(FoundRow.post_id).is_(None),
             col(FoundRow.marker).in_([one.key for one in told])
-            | col(FoundRow.work_url).in_({lookup.bare(one.work_url or "") for one in told})
+            | col(FoundRow.work_url).in_(
+                {lookup.bare(one.work_url) for one in told if one.work_url}
+            )
             | col(FoundRow.content_digest).in_({text for one in told for text in one.contents}),
         )
     )
@@ -193,12 +195,15 @@ def note_second(post: PostRow, row: FoundRow) -> bool:
 
 
 def told_of(known: Known, account: AccountRow | None) -> Told:
-    """Return how the post of a watch may be recognised."""
+    """Return how the post of a watch may be recognised; of a damaged row only the marker counts."""
     watch, post = known.watch, known.post
-    work = from_json(watch.work or {})
     since = watch.watched_at
     if post is not None and post.attempts == 1:
         since = post.sent_at
+    try:
+        work = from_json(watch.work or {})
+    except ValueError:
+        return Told(watch.key, None, watch.watched_at, since=since)
     return Told(
         key=watch.key,
         work_url=url(work),

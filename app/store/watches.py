@@ -151,10 +151,7 @@ def watch_of(row: WatchRow) -> Watch | None:
     """
     if row.work is None:
         return None
-    try:
-        return Watch(row.source, row.key, row.watched_at, from_json(row.work))
-    except (KeyError, TypeError) as error:
-        raise ValueError("its row is damaged") from error
+    return Watch(row.source, row.key, row.watched_at, from_json(row.work))
 
 
 async def is_again(session: AsyncSession, row: WatchRow) -> bool:
