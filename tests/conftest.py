@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.demo.trakt import SimulatedTrakt
 from tests.postgres import new_database, postgres_server
@@ -14,6 +15,12 @@ from tests.trakt_world import a_trakt, an_api_client, an_auth_client
 from tests.world import Clock, World, running_world
 
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
+
+# No test is timed: other work on the machine may take its processor for a while.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo.catalogue import CATALOGUE, DARK, DUNE, LIES, EpisodeOf, Film
@@ -684,11 +684,6 @@ def reads(history: History) -> dict[str, Read]:
     return by_key(a_read(key, film, at) for key, (film, at) in history.items())
 
 
-# Without a deadline: other work on the machine may take its processor for a while.
-unhurried = settings(deadline=None)
-
-
-@unhurried
 @given(HISTORIES, HISTORIES)
 def test_whatever_the_two_sides_say_they_agree_in_the_end(known: History, true: History) -> None:
     ledger, truth = Ledger(known), reads(true)
@@ -704,7 +699,6 @@ def test_whatever_the_two_sides_say_they_agree_in_the_end(known: History, true: 
     assert agreed == Counter(a_known(read, 0).play for read in truth.values())
 
 
-@unhurried
 @given(HISTORIES)
 def test_a_play_whose_id_alone_changed_is_never_another_viewing(known: History) -> None:
     ledger = Ledger(known)
@@ -716,7 +710,6 @@ def test_a_play_whose_id_alone_changed_is_never_another_viewing(known: History) 
         ledger.now += HOUR
 
 
-@unhurried
 @given(HISTORIES, st.sampled_from(["empty", "half"]))
 def test_no_map_ever_makes_anything_gone_that_the_history_shows(true: History, map_: str) -> None:
     truth = reads(true)
@@ -732,7 +725,6 @@ def test_no_map_ever_makes_anything_gone_that_the_history_shows(true: History, m
     assert ledger.shown == truth.keys()
 
 
-@unhurried
 @given(st.integers(0, 80))
 def test_more_than_twenty_absences_at_once_change_nothing(number: int) -> None:
     history = {key: (key, MINUTES[1]) for key in range(1, number + 1)}

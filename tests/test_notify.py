@@ -515,7 +515,7 @@ def test_every_service_has_an_example() -> None:
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_what_a_pattern_takes_apprise_takes_too(service: Service) -> None:
-    @settings(max_examples=40, deadline=None, database=None)
+    @settings(max_examples=40, database=None)
     @given(st.from_regex(service.pattern, fullmatch=True))
     def check(address: str) -> None:
         url = chosen(address, ())
