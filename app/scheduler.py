@@ -1,6 +1,12 @@
-"""When: the rows say what is due, and this loop hands it to the coroutines that do it."""
+"""When: the rows say what is due, and this loop hands it to the coroutines that do it.
+
+Of all processes on one database one holds the scheduler's lease; the others stand by.
+"""
 
 import asyncio
+import os
+import secrets
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
 from app.look import Looker
@@ -15,7 +22,7 @@ from app.notify import Notifier
 from app.poll import Poller
 from app.publish import Publisher
 from app.rotate import judge_all
-from app.store import connections, gates, looks, notices, posts, undecided
+from app.store import connections, gates, lease, looks, notices, posts, undecided
 from app.store.looks import Turn as LookTurn
 from app.waits import Waits
 
@@ -27,6 +34,11 @@ ARCHIVES = 4
 POSTS = 50
 LOOKS = 10
 TELLINGS = 4
+
+
+def own_name() -> str:
+    """Return what sets this process apart, also from one that had its number before."""
+    return f"process {os.getpid()} on {socket.gethostname()} ({secrets.token_hex(3)})"
 
 
 @dataclass(slots=True)
@@ -48,6 +60,9 @@ class Scheduler:
     looks: set[asyncio.Task[None]] = field(default_factory=set)
     tellings: set[asyncio.Task[None]] = field(default_factory=set)
     tended_at: datetime | None = None
+    name: str = field(default_factory=own_name)
+    renewed_at: datetime | None = None
+    is_standing_by: bool = False
 
     @property
     def running(self) -> set[asyncio.Task[None]]:
@@ -75,10 +90,12 @@ class Scheduler:
                 log.exception("scheduler failed")
                 rest = self.waits.longest_rest
             await poked_or_after(self.poked, rest)
+        await guarded(self.step_down())
 
     async def start_due(self) -> None:
-        """Start all that is due and for which there is a place."""
-        await self.tend()
+        """Start all that is due and for which there is a place, if this is who schedules."""
+        if not await self.is_in_charge():
+            return
         for turn in await self.claimed(connections.claim_polls, POLLS - len(self.polls)):
             poll, trouble = self.poller.poll(turn), self.poller.note_trouble
             self.start(self.polls, guarded(poll, partial(trouble, turn)))
@@ -94,6 +111,51 @@ class Scheduler:
             self.start(self.posts, guarded(self.publisher.deliver(attempt)))
         if len(self.tellings) < TELLINGS and await self.notifier.is_due():
             self.start(self.tellings, guarded(self.notifier.tell_due()))
+
+    async def is_in_charge(self) -> bool:
+        """Take or renew the lease when it is time to; tell whether it is ours.
+
+        What is to be done now and then is done with it. A clock that was set back ends what we
+        know of the lease.
+        """
+        now, length = self.now(), self.waits.scheduler_lease
+        if self.renewed_at and self.renewed_at <= now < self.renewed_at + length / 3:
+            return True
+        other, tended_at = None, self.tended_at
+        if self.is_standing_by:
+            async with self.database.reading() as session:
+                other = await lease.holder(session, now, length)
+        if other is None:
+            async with self.database.writing() as session:
+                other = await lease.take(session, self.name, now, length)
+                if other is None:
+                    tended_at = await self.tend(session, now)
+        if other is not None:
+            self.stand_by(other.owner)
+            return False
+        if self.tended_at is None:
+            await judge_all(self.database, self.poller.refresher.vault, now)
+        if self.is_standing_by:
+            log.info("this process is the scheduler now")
+        self.renewed_at, self.tended_at, self.is_standing_by = now, tended_at, False
+        return True
+
+    def stand_by(self, other: str) -> None:
+        """Claim nothing while another process holds the lease; say so once."""
+        if not self.is_standing_by:
+            log.warning(
+                "another process holds the scheduler; this one answers pages and stands by",
+                holder=other,
+            )
+        # The other one beats: how long it was silent is asked anew when it is our turn.
+        self.renewed_at = self.tended_at = None
+        self.is_standing_by = True
+
+    async def step_down(self) -> None:
+        """Give the lease back, so that another process goes on at once."""
+        self.renewed_at = None
+        async with self.database.writing() as session:
+            await lease.release(session, self.name)
 
     async def claimed(
         self,
@@ -117,25 +179,21 @@ class Scheduler:
         async with self.database.writing() as session:
             return await looks.claim(session, now, now + self.waits.look_lease, places)
 
-    async def tend(self) -> None:
-        """Beat once a minute, and ask people what only they can tell.
+    async def tend(self, session: AsyncSession, now: datetime) -> datetime:
+        """Beat once a minute, and ask people what only they can tell; return when last done.
 
         At the start a long silence may mean that this database is an old copy, put back.
         """
-        now, vault = self.now(), self.poller.refresher.vault
-        if self.tended_at is None:
-            await judge_all(self.database, vault, now)
         if self.tended_at and self.tended_at <= now < self.tended_at + self.waits.heartbeat:
-            return
-        async with self.database.writing() as session:
-            last = await gates.beat(session, vault.key_name, now)
-            if self.tended_at is None and last and now - last > 2 * self.poller.interval:
-                log.warning("silent since", heartbeat=last)
-                await gates.shut(session, last, now)
-            await gates.ask(session, now)
-            await undecided.tell(session, now, self.waits.unsure_told_after)
-            await undecided.end(session, now)
-        self.tended_at = now
+            return self.tended_at
+        last = await gates.beat(session, self.poller.refresher.vault.key_name, now)
+        if self.tended_at is None and last and now - last > 2 * self.poller.interval:
+            log.warning("silent since", heartbeat=last)
+            await gates.shut(session, last, now)
+        await gates.ask(session, now)
+        await undecided.tell(session, now, self.waits.unsure_told_after)
+        await undecided.end(session, now)
+        return now
 
     def start(self, running: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` beside all else and look again when it is done."""
@@ -146,6 +204,8 @@ class Scheduler:
 
     async def rest(self) -> timedelta:
         """Return how long there is nothing to do, as far as the rows tell."""
+        if self.is_standing_by:
+            return self.waits.succession
         now = self.now()
         async with self.database.reading() as session:
             times = [
@@ -155,7 +215,9 @@ class Scheduler:
                 await notices.next_due(session),
             ]
         waits = [when - now for when in times if when]
-        return max(min([*waits, self.waits.longest_rest]), self.waits.shortest_rest)
+        # The lease is renewed between two rests.
+        longest = min(self.waits.longest_rest, self.waits.scheduler_lease / 3)
+        return max(min([*waits, longest]), self.waits.shortest_rest)
 
     async def finish(self) -> None:
         """Let what is in flight end; what cannot end in time is left to its lease.

@@ -298,6 +298,17 @@ class HeartbeatRow(SQLModel, table=True):
     key_name: str | None = None
 
 
+class LeaseRow(SQLModel, table=True):
+    """Which process is the scheduler, and until when it need not say so again: at most one row."""
+
+    __tablename__ = "lease"
+
+    id: int = Field(default=1, primary_key=True)
+    # For people to read as well, e.g. ``process 4711 on web-1 (k3fa9x)``.
+    owner: str
+    until: datetime
+
+
 class SessionRow(SQLModel, table=True):
     """One signed-in browser."""
 

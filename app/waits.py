@@ -70,6 +70,10 @@ class Waits(BaseModel, frozen=True):
     # A platform kills a process ten seconds after it has asked it to end.
     last_words: Span = timedelta(seconds=8)
     heartbeat: Span = timedelta(minutes=1)
+    # Who schedules says so three times within this; after a crash it is how long nobody does.
+    scheduler_lease: Span = timedelta(seconds=30)
+    # Who stands by looks this often whether the lease is free.
+    succession: Span = timedelta(seconds=1)
     # One notification, by one service.
     notify_deadline: Span = timedelta(seconds=30)
 

@@ -20,6 +20,7 @@ from app.demo.site import Habits, SimulatedSite
 from app.demo.trakt import SimulatedTrakt
 from app.demo.trakt_history import BadDays
 from app.demo.trakt_town import SimulatedTraktTown
+from app.waits import USUAL
 from tests.torture.bridge import Bridge, nursery
 from tests.torture.clock import SharedClock
 from tests.torture.diary import Diary, floored
@@ -63,6 +64,7 @@ WAITS = {
     "BETWEEN_POSTS": "0",
     "LONGEST_REST": "0.1",
     "SHORTEST_REST": "0.01",
+    "SUCCESSION": "0.1",
 }
 
 
@@ -169,6 +171,8 @@ class Storm:
         if plan.downtime:
             self.happened["downtime"] += 1
             self.clock.passes(plan.downtime)
+        # Who was killed could not give the scheduler's lease back.
+        self.clock.passes(USUAL.scheduler_lease)
         await self.network.arrive()
 
     def take_copy(self) -> None:
