@@ -38,6 +38,7 @@ from app.web import (
     site,
 )
 from app.web.bridge import Bridge, the_bridge
+from app.web.door import Door
 from app.web.headers import SecurityHeaders, protect
 from app.web.problems import problem
 from app.web.session import SignedOut
@@ -80,6 +81,7 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     for part in (signin, connect, site, questions, history, pages, notifications):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_middleware(Door, bridge=bridge)
     app.add_middleware(SecurityHeaders, secure=settings.secure)
     app.add_exception_handler(SignInError, on_sign_in_error)
     app.add_exception_handler(SignedOut, on_signed_out)

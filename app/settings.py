@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     poll_interval: Annotated[int, Field(ge=1)] = 1800
     allowed_sites: Words = ()
     allow_private_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)] = ()
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     log_format: Literal["text", "json"] = "text"
     notify_urls: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(apprise_urls), Field(repr=False)

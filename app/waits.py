@@ -21,6 +21,12 @@ Span = Annotated[timedelta, BeforeValidator(seconds)]
 class Waits(BaseModel, frozen=True):
     """How long we wait, for whom, and between what."""
 
+    # --- Those who ask us ---
+    # A whole request, from its first letter or the end of the one before.
+    receive: Span = timedelta(seconds=20)
+    # Our answer, until it is taken: a sign-in reads several pages of a website that may be slow.
+    answer: Span = timedelta(minutes=5)
+
     # --- Sending a post ---
     # The whole request may take this long: WordPress fetches pictures while it answers.
     send_deadline: Span = timedelta(seconds=90)

@@ -30,6 +30,7 @@ LADDER = [
         "notices",
         "grants",
         "oauth",
+        "server",
     },
     {"watch", "errors", "settings"},
     {"waits"},

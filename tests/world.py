@@ -249,4 +249,11 @@ async def running_world(
 def browser_for(app: ASGIApp) -> httpx2.AsyncClient:
     """A browser of its own; the bridge's origin leads to ``app``, all others to the network."""
     here = httpx2.ASGITransport(app=app)
-    return httpx2.AsyncClient(mounts={"all://localhost": here}, trust_env=False)
+    hooks = {"request": [tell_origin]}
+    return httpx2.AsyncClient(mounts={"all://localhost": here}, trust_env=False, event_hooks=hooks)
+
+
+async def tell_origin(request: httpx2.Request) -> None:
+    """Say from where a form is sent, as every browser does."""
+    if request.method == "POST" and request.url.host == "localhost":
+        request.headers.setdefault("Origin", str(request.url.copy_with(raw_path=b"/"))[:-1])

@@ -15,6 +15,7 @@ from app import settings as config
 from app.cli.schema import migrated
 from app.cli.stops import settings_or_stop, stop
 from app.main import create_app
+from app.server import LARGEST_HEAD, patient
 from app.settings import SettingsError
 
 log = structlog.get_logger()
@@ -34,6 +35,8 @@ def serve() -> None:
     migrated(settings)
     listener = listening("0.0.0.0", settings.port)  # noqa: S104 - a platform routes to any address
     log.info("serving", at=settings.base_url, version=__version__)
+    if settings.secure and not settings.trusted_proxies:
+        log.warning("there is a proxy in front, as BASE_URL is https: set TRUSTED_PROXIES=1")
     if not settings.trakt_client_id:
         log.warning("TRAKT_CLIENT_ID is missing: the dashboard says how to get one")
     # One worker, whatever WEB_CONCURRENCY says: the scheduler lives in it.
@@ -46,6 +49,9 @@ def serve() -> None:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=2,
+            http=patient(settings.waits),
+            ws="none",
+            h11_max_incomplete_event_size=LARGEST_HEAD,
         )
     )
     server.run(sockets=[listener])

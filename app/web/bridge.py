@@ -1,7 +1,7 @@
 """The parts a request needs, as one value, and how a request gets hold of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, cast
 
@@ -13,6 +13,7 @@ from app.notify import Notifier
 from app.settings import Settings
 from app.sources.trakt import Trakt
 from app.vault import Vault
+from app.web.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Bridge:
     now: Callable[[], datetime]
     poke: Callable[[], None]
     notifier: Notifier
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def client_id(self) -> str:

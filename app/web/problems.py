@@ -187,7 +187,17 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "malformed": (
         400,
         "That could not be read",
-        "The form was damaged on its way, or it is too large. Go back and send it again.",
+        "The form was damaged on its way. Go back and send it again.",
+    ),
+    "too_large": (
+        413,
+        "That is too much",
+        "No form of this bridge is that large. Sign in if you are not, and try again.",
+    ),
+    "too_many": (
+        429,
+        "That was a lot in a short time",
+        "The bridge answers each visitor so often and no more. Wait a moment, then go on.",
     ),
     "method": (405, "This address does not work that way", "Go back to the first page."),
     "too_late": (

@@ -6,7 +6,6 @@ from datetime import datetime
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.datastructures import FormData
 
 from app.errors import SignInError
 from app.notices import Kind
@@ -15,11 +14,11 @@ from app.store.watches import Listed
 from app.tables import NoticeRow
 from app.web.bridge import TheBridge
 from app.web.pages import number, show
-from app.web.session import Person, TheForm, ThePerson
+from app.web.session import Form, Person, TheForm, ThePerson
 
 router = APIRouter()
 
-Answer = Callable[[AsyncSession, NoticeRow, datetime, FormData], Awaitable[object]]
+Answer = Callable[[AsyncSession, NoticeRow, datetime, Form], Awaitable[object]]
 
 
 @router.get("/questions/{key}")
@@ -71,25 +70,19 @@ async def settle(
     return RedirectResponse(f"/?said={said}", status_code=303)
 
 
-async def post_all(
-    writing: AsyncSession, notice: NoticeRow, now: datetime, _form: FormData
-) -> None:
+async def post_all(writing: AsyncSession, notice: NoticeRow, now: datetime, _form: Form) -> None:
     """Post the whole bunch."""
     if held := await notices.one(writing, notice.account_id, notice.id or 0):
         await bunches.post_all(writing, held, now)
 
 
-async def keep_all(
-    writing: AsyncSession, notice: NoticeRow, now: datetime, _form: FormData
-) -> None:
+async def keep_all(writing: AsyncSession, notice: NoticeRow, now: datetime, _form: Form) -> None:
     """Post none of the bunch."""
     if held := await notices.one(writing, notice.account_id, notice.id or 0):
         await bunches.archive_all(writing, held, now)
 
 
-async def post_ticked(
-    writing: AsyncSession, notice: NoticeRow, now: datetime, form: FormData
-) -> None:
+async def post_ticked(writing: AsyncSession, notice: NoticeRow, now: datetime, form: Form) -> None:
     """Post those of the bunch that are ticked."""
     ticked = [number(str(value)) for value in form.getlist("watch")]
     if held := await notices.one(writing, notice.account_id, notice.id or 0):
@@ -97,35 +90,29 @@ async def post_ticked(
 
 
 async def they_are_there(
-    writing: AsyncSession, notice: NoticeRow, now: datetime, _form: FormData
+    writing: AsyncSession, notice: NoticeRow, now: datetime, _form: Form
 ) -> None:
     """Send nothing of what waits: it is on the site already."""
     await gates.answer(writing, notice.account_id, now, there=True)
 
 
-async def send_them(
-    writing: AsyncSession, notice: NoticeRow, now: datetime, _form: FormData
-) -> None:
+async def send_them(writing: AsyncSession, notice: NoticeRow, now: datetime, _form: Form) -> None:
     """Send all that waits."""
     await gates.answer(writing, notice.account_id, now, there=False)
 
 
-async def start_then(
-    writing: AsyncSession, notice: NoticeRow, now: datetime, _form: FormData
-) -> None:
+async def start_then(writing: AsyncSession, notice: NoticeRow, now: datetime, _form: Form) -> None:
     """Start posting where the site leaves off."""
     await starts.answer(writing, notice.account_id, now, since=True)
 
 
-async def start_now(
-    writing: AsyncSession, notice: NoticeRow, now: datetime, _form: FormData
-) -> None:
+async def start_now(writing: AsyncSession, notice: NoticeRow, now: datetime, _form: Form) -> None:
     """Let posting start when Trakt was connected."""
     await starts.answer(writing, notice.account_id, now, since=False)
 
 
 async def they_are_gone(
-    writing: AsyncSession, notice: NoticeRow, now: datetime, _form: FormData
+    writing: AsyncSession, notice: NoticeRow, now: datetime, _form: Form
 ) -> None:
     """Believe that what Trakt no longer shows is gone."""
     await connections.believe(writing, notice.account_id, now)

@@ -5,13 +5,13 @@ new one, so that nobody can hand a known cookie to somebody else. Forms carry a 
 from the cookie.
 """
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request, Response
-from starlette.datastructures import FormData
+from starlette.datastructures import Headers, ImmutableMultiDict
 
 from app.errors import SignInError
 from app.settings import Settings
@@ -23,8 +23,12 @@ from app.web.bridge import Bridge, TheBridge
 SESSION_LIFE = timedelta(days=180)
 # Long enough to find the password of one's own site.
 FLOW_LIFE = timedelta(minutes=15)
-# A box for each episode of the longest series there is.
+# A box for each episode of the longest series there is, for those who have a series at all.
 MOST_FIELDS = 20_000
+LARGEST_FORM = 512 * 1024
+LARGEST_FORM_OF_A_STRANGER = 16 * 1024
+# Our forms hold text. Files, and the plain text that other sites' forms can send, are not read.
+FORM = "application/x-www-form-urlencoded"
 # What a browser surely keeps of one cookie.
 LARGEST_COOKIE = 3800
 
@@ -58,7 +62,10 @@ def cookie_name(settings: Settings) -> str:
 
 
 async def the_visitor(request: Request, bridge: TheBridge) -> Visitor:
-    """Return the browser that asks."""
+    """Return the browser that asks; the door has looked already."""
+    known = getattr(request.state, "visitor", None)
+    if isinstance(known, Visitor):
+        return known
     cookie = request.cookies.get(cookie_name(bridge.settings))
     if not cookie:
         return Visitor(random_text(), is_new=True, account_id=None)
@@ -84,27 +91,57 @@ async def the_person(visitor: TheVisitor, bridge: TheBridge) -> Person:
 ThePerson = Annotated[Person, Depends(the_person)]
 
 
-async def the_form(
-    request: Request, visitor: TheVisitor, bridge: TheBridge
-) -> AsyncIterator[FormData]:
+Form = ImmutableMultiDict[str, str]
+
+
+async def the_form(request: Request, visitor: TheVisitor, bridge: TheBridge) -> Form:
     """Return the form of a POST that one of our own pages sent. Raises SignInError."""
-    came_from = request.headers.get("Origin")
-    if came_from is not None and came_from != bridge.settings.base_url:
+    if not is_ours(request.headers, bridge.settings.base_url):
+        came_from = request.headers.get("Origin", "a place it does not tell")
         raise SignInError("wrong_origin", f"It was sent from {came_from[:100]}.")
-    async with request.form(max_fields=MOST_FIELDS) as form:
-        token = form.get("csrf")
-        if not isinstance(token, str) or not bridge.vault.is_form_token(token, visitor.cookie):
-            raise SignInError("stale_form")
-        yield form
+    most = LARGEST_FORM_OF_A_STRANGER if visitor.account_id is None else LARGEST_FORM
+    form = await form_of(request, most)
+    if not bridge.vault.is_form_token(text_of(form, "csrf"), visitor.cookie):
+        raise SignInError("stale_form")
+    return form
 
 
-TheForm = Annotated[FormData, Depends(the_form)]
+TheForm = Annotated[Form, Depends(the_form)]
 
 
-def text_of(form: FormData, name: str) -> str:
-    """Return a field of a form as text, empty when it is missing or a file."""
-    value = form.get(name)
-    return value.strip() if isinstance(value, str) else ""
+def is_ours(headers: Headers, base_url: str) -> bool:
+    """Tell whether a form was sent from a page of ours, by what only the browser can write.
+
+    Every browser since 2020 sends ``Origin`` with a form. Where something has taken it away, the
+    next best word counts; a form without any is refused, although its token would have to be
+    right as well: another site can suppress the referrer, but not all three.
+    """
+    if (origin := headers.get("Origin")) is not None:
+        return origin == base_url
+    if (site := headers.get("Sec-Fetch-Site")) is not None:
+        return site == "same-origin"
+    return headers.get("Referer", "").startswith(f"{base_url}/")
+
+
+async def form_of(request: Request, most: int) -> Form:
+    """Return the fields of a form of at most so many bytes. Raises SignInError."""
+    if request.headers.get("Content-Type", FORM).partition(";")[0].strip().lower() != FORM:
+        raise SignInError("malformed")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise SignInError("too_large")
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise SignInError("malformed") from error
+    return Form(fields)
+
+
+def text_of(form: Form, name: str) -> str:
+    """Return a field of a form as text, empty when it is missing."""
+    return form.get(name, "").strip()
 
 
 def give_cookie(response: Response, bridge: Bridge, cookie: str) -> None:

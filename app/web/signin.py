@@ -4,8 +4,10 @@ Until the website has confirmed who is there, nothing is stored: what the callba
 travels in a cookie that only we can read.
 """
 
+from datetime import timedelta
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.background import BackgroundTask
@@ -21,10 +23,12 @@ from app.tables import SiteRow
 from app.vault import digest, random_text
 from app.web import admission, session
 from app.web.bridge import Bridge, TheBridge
+from app.web.limits import WRONG_CODES
 from app.web.session import TheForm, TheVisitor, text_of
-from app.web.views import landing, render
+from app.web.views import landing, render, too_many
 
 router = APIRouter()
+log = structlog.get_logger()
 
 # ``update`` lets us read the list of posts on servers that ask for it (django-indieweb).
 SCOPE = "create update profile"
@@ -44,7 +48,23 @@ async def signin(
         found.required_micropub()
         return depart(bridge, code, found)
     except SignInError as error:
+        if wait := of_wrong_codes(bridge, error):
+            return too_many(request, wait)
         return await landing(request, bridge, visitor, me=me, error=error)
+
+
+def of_wrong_codes(bridge: Bridge, error: SignInError) -> timedelta:
+    """Count a wrong setup code; return how long to wait where there were too many, of everybody.
+
+    A right one is never counted, or strangers could lock the owner out. Nobody guesses it: its 80
+    bits would keep all the addresses there are busy for millions of years.
+    """
+    if error.code != "wrong_code":
+        return timedelta()
+    wait = bridge.limits.wait(WRONG_CODES, "everybody", bridge.now())
+    if wait:
+        log.warning("many wrong setup codes are tried")
+    return wait
 
 
 @router.get("/signin")

@@ -1,6 +1,7 @@
 """From values to pages: the templates, and the words in which they show states and times."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -306,6 +307,16 @@ async def trouble_page(request: Request, told: Problem) -> Response:
     return render(request, "problem.html", told.status, problem=told, person=person, csrf=csrf)
 
 
-def plain_trouble_page(request: Request, told: Problem) -> Response:
+def plain_trouble_page(
+    request: Request, told: Problem, headers: Mapping[str, str] | None = None
+) -> Response:
     """Return that page without asking the database who is there."""
-    return render(request, "problem.html", told.status, problem=told)
+    return render(request, "problem.html", told.status, headers, problem=told)
+
+
+def too_many(request: Request, wait: timedelta) -> Response:
+    """Return the page that says when to come again (RFC 9110 §10.2.3)."""
+    seconds = max(1, math.ceil(wait.total_seconds()))
+    again = f"You can go on in {seconds} second{'' if seconds == 1 else 's'}."
+    told = problem(SignInError("too_many", again))
+    return plain_trouble_page(request, told, {"Retry-After": str(seconds)})

@@ -1,0 +1,85 @@
+"""Patience with those who connect: how long each may take to ask and to listen.
+
+Uvicorn waits without end for the rest of a request, and for somebody to read its answer. A few
+hundred connections that say one letter now and then would hold all that a process may have open.
+"""
+
+import asyncio
+from typing import ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.waits import Waits
+
+# Most systems let a process have 1024 files and connections open, and we need some to ask others.
+MOST_CONNECTIONS = 500
+# Cookies of sign-ins that were begun and left are sent along for 15 minutes.
+LARGEST_HEAD = 64 * 1024
+
+
+class Patient(H11Protocol):
+    """One connection, which ends when its other side is too slow."""
+
+    waits: ClassVar[Waits]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn itself does
+        """Make room where there is none, and wait for a request."""
+        self.watched: tuple[object, bool] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        self.watch()
+        if len(self.connections) > MOST_CONNECTIONS:
+            self.make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        super().connection_lost(exc)
+        if self.timer:
+            self.timer.cancel()
+
+    def handle_events(self) -> None:
+        """Understand what came, and see whether the request is whole."""
+        super().handle_events()
+        self.watch()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request."""
+        super().on_response_complete()
+        self.watch()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether it is our turn: the request is whole, and its answer is not."""
+        # Uvicorn has None here before the first request, whatever it declares.
+        is_asked = bool(self.cycle) and not self.cycle.response_complete
+        return is_asked and self.conn.their_state is not h11.SEND_BODY
+
+    def watch(self) -> None:
+        """Wait anew if the turn has changed; a little more of the same wins no time."""
+        turn = (self.cycle, self.is_answering)
+        if turn == self.watched or self.transport.is_closing():
+            return
+        self.watched = turn
+        if self.timer:
+            self.timer.cancel()
+        patience = self.waits.answer if self.is_answering else self.waits.receive
+        self.timer = self.loop.call_later(patience.total_seconds(), self.give_up)
+
+    def give_up(self) -> None:
+        """End the connection at once: closing it in peace would wait for the other side again."""
+        self.transport.abort()
+
+    def make_room(self) -> None:
+        """Give up the connection that we have been waiting for longest, perhaps this one."""
+        silent = [
+            one
+            for one in self.connections
+            if isinstance(one, Patient) and one.timer and not one.is_answering
+        ]
+        min(silent, key=lambda one: one.timer.when() if one.timer else 0.0).give_up()
+
+
+def patient(waits: Waits) -> type[Patient]:
+    """Return the protocol with which a server waits for so long."""
+    return type("Patient", (Patient,), {"waits": waits})
