@@ -76,6 +76,8 @@ def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a dr
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
+        # What was deleted is not left readable in the file; Debian's library does so anyway.
+        "secure_delete=ON",
         f"busy_timeout={BUSY}",
     ):
         cursor.execute(f"PRAGMA {pragma}")

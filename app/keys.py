@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import httpx2
 
 from app.errors import GrantBusy, GrantLost, SignInError, SiteBusy, SiteLocked
 from app.grants import Pair, expiry
 from app.indieweb import indieauth
-from app.refresh import Refresher
+from app.refresh import Neighbour, Refresher
 from app.tables import SiteRow
 
 # With these a token endpoint says that a refresh token is worth nothing.
@@ -33,12 +34,9 @@ class Keys:
             SiteBusy: there is none for the moment.
 
         """
-
-        async def ask(refresh_token: str) -> Pair:
-            return await self.renewed(site, refresh_token)
-
+        its = Neighbour(partial(self.renewed, site), partial(self.forget, site))
         try:
-            return await self.refresher.access_token(SiteRow, site.account_id, ask, refused)
+            return await self.refresher.access_token(SiteRow, site.account_id, its, refused)
         except GrantLost as error:
             raise SiteLocked(f"{error}; sign in again to give the bridge a new key.") from error
         except GrantBusy as error:
@@ -67,4 +65,14 @@ class Keys:
             refresh=token.refresh_token or refresh_token,
             issued_at=now,
             expires_at=expiry(token.expires_in, now),
+        )
+
+    async def forget(self, site: SiteRow, pair: Pair) -> None:
+        """Tell a site that a pair of keys is no longer wanted."""
+        await indieauth.revoke(
+            self.http,
+            revocation_endpoint=site.revocation_endpoint,
+            token_endpoint=site.token_endpoint,
+            client_id=self.client_id,
+            tokens=(pair.refresh, pair.access),
         )

@@ -48,7 +48,7 @@ from app.errors import (
 from app.grants import Pair
 from app.notices import Kind as Notice
 from app.outbox import backoff, jittered
-from app.refresh import Refresher
+from app.refresh import Neighbour, Refresher
 from app.sources.trakt import Page, Totals, Trakt
 from app.store import bunches, connections, notices, sightings, watches
 from app.store.connections import Turn
@@ -275,7 +275,12 @@ class Poller:
 
     async def token(self, turn: Turn, refused: str | None) -> str:
         """Return an access token that is good to use now."""
-        return await self.refresher.access_token(ConnectionRow, turn.id, self.renewed, refused)
+        return await self.refresher.access_token(ConnectionRow, turn.id, self.source, refused)
+
+    @property
+    def source(self) -> Neighbour:
+        """Return whom a pair of tokens is renewed by."""
+        return Neighbour(self.renewed, lambda pair: self.trakt.revoke(pair.access))
 
     async def renewed(self, refresh_token: str) -> Pair:
         """Ask Trakt for a new pair, in the words that `Refresher` understands."""

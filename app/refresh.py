@@ -22,7 +22,13 @@ from app.vault import Vault
 
 log = structlog.get_logger()
 
-Ask = Callable[[str], Awaitable[Pair]]
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Who turns a refresh token into a new pair, and is told of a pair that nobody wants."""
+
+    renew: Callable[[str], Awaitable[Pair]]
+    forget: Callable[[Pair], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,15 @@ class Refresher:
     under_way: set[asyncio.Task[Pair]] = field(default_factory=set)
 
     async def access_token(
-        self, row: type[SiteRow | ConnectionRow], key: int, ask: Ask, refused: str | None = None
+        self,
+        row: type[SiteRow | ConnectionRow],
+        key: int,
+        neighbour: Neighbour,
+        refused: str | None = None,
     ) -> str:
         """Return an access token that is good to use now.
 
-        ``ask`` turns a refresh token into a new pair. ``refused`` is a token that was just not
-        accepted.
+        ``refused`` is one that the ``neighbour`` just did not accept.
 
         Raises:
             GrantLost: only the person can grant a new one.
@@ -71,16 +80,23 @@ class Refresher:
                 todo = step(pair, leased, now, refused)
                 if todo is Step.REFRESH:
                     await grants.claim(session, row, key, until)
-        if pair is None:
-            raise GrantLost(UNREADABLE)
-        if todo is Step.LOST:
-            raise GrantLost("There is no key that still works")
+        if pair is None or todo is Step.LOST:
+            raise GrantLost(await self.why_lost(row, key, pair))
         if todo is Step.WAIT:
             raise GrantBusy("The key is being renewed")
         if todo is Step.USE:
             return pair.access
-        task = asyncio.create_task(self.renew(Lease(row, key, until), pair, ask))
+        task = asyncio.create_task(self.renew(Lease(row, key, until), pair, neighbour))
         return await self.renewed(task, pair, refused)
+
+    async def why_lost(
+        self, row: type[SiteRow | ConnectionRow], key: int, pair: Pair | None
+    ) -> str:
+        """Return why there is no access token, in words for the person."""
+        async with self.database.reading() as session:
+            if pair is None and await grants.is_sealed(session, row, key):
+                return UNREADABLE
+        return "There is no key that still works"
 
     async def renewed(self, task: asyncio.Task[Pair], pair: Pair, refused: str | None) -> str:
         """Return a fresh access token, or the old one while it cannot be renewed."""
@@ -94,11 +110,11 @@ class Refresher:
                 return pair.access
             raise
 
-    async def renew(self, lease: Lease, pair: Pair, ask: Ask) -> Pair:
+    async def renew(self, lease: Lease, pair: Pair, neighbour: Neighbour) -> Pair:
         """Ask for a new pair and commit it before anyone uses it."""
         row, key, until = lease.row, lease.key, lease.until
         try:
-            fresh = await ask(pair.refresh or "")
+            fresh = await neighbour.renew(pair.refresh or "")
         except AnswerLost as error:
             # The lease stays: when it has run out, the same token is tried once more.
             log.warning("refresh answer lost", table=row.__tablename__, key=key)
@@ -117,5 +133,16 @@ class Refresher:
             is_wanted = await grants.save(session, row, key, until, fresh, self.vault)
         log.info("refreshed", table=row.__tablename__, key=key, wanted=is_wanted)
         if not is_wanted:
+            if await self.is_replaced(lease, pair, fresh):
+                await neighbour.forget(fresh)
             raise GrantBusy("The key was replaced while it was being renewed")
         return fresh
+
+    async def is_replaced(self, lease: Lease, old: Pair, fresh: Pair) -> bool:
+        """Tell whether the row has gone on without the ``old`` pair, or is gone itself.
+
+        Otherwise another process renews the same pair, and may have got the same new one.
+        """
+        async with self.database.reading() as session:
+            now, _ = await grants.read(session, lease.row, lease.key, self.vault)
+        return now is None or (now.refresh != old.refresh and now.access != fresh.access)

@@ -250,7 +250,7 @@ async def test_a_token_is_given_back(
         revocation_endpoint=endpoint,
         token_endpoint=SERVER.token_endpoint,
         client_id="c",
-        token="t",
+        tokens=["t"],
     )
 
     assert server.forms == [form]
@@ -259,7 +259,7 @@ async def test_a_token_is_given_back(
 async def test_a_server_that_is_gone_keeps_nobody_from_leaving() -> None:
     async with httpx2.AsyncClient(transport=Failing(NeverSent("x"))) as client:
         done = await indieauth.revoke(
-            client, revocation_endpoint=None, token_endpoint=SITE, client_id="c", token="t"
+            client, revocation_endpoint=None, token_endpoint=SITE, client_id="c", tokens=["t"]
         )
 
     assert not done

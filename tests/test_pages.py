@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from app.demo.catalogue import DUNE, LIES
 from app.demo.site import Answer
 from app.store import accounts, watches
-from app.tables import AccountRow, ConnectionRow, PostRow, SessionRow, SiteRow, WatchRow
+from app.tables import AccountRow, SessionRow, SiteRow
 from app.vault import digest
 from app.web.session import cookie_name
 from app.web.views import ago, amount, local
@@ -102,9 +102,7 @@ async def test_what_is_not_there_is_a_page_and_no_error(world: World, path: str)
     assert "nothing here" in world.browser.text
 
 
-@pytest.mark.parametrize(
-    ("path", "leads_to"), [("/signin", "/"), ("/settings/delete", "/settings")]
-)
+@pytest.mark.parametrize(("path", "leads_to"), [("/signin", "/")])
 async def test_reloading_what_a_form_has_answered_leads_back_to_the_form(
     world: World, path: str, leads_to: str
 ) -> None:
@@ -223,23 +221,6 @@ async def test_a_time_zone_that_nobody_knows_is_shown_and_read_as_utc(world: Wor
     await world.check_now()
 
     assert world.site.posts[0].properties["published"] == ["2026-11-20T12:05:00+00:00"]
-
-
-async def test_deleting_an_account_takes_everything_and_gives_the_keys_back(world: World) -> None:
-    world.trakt.fill(10)
-    await world.ready()
-    await world.browser.visit("/settings")
-
-    await world.browser.press("Delete")
-    assert "Tick the box" in world.browser.text
-    await world.browser.press("Delete", sure="yes")
-
-    assert "deleted" in world.browser.text
-    async with world.bridge.database.reading() as session:
-        for table in (AccountRow, SiteRow, ConnectionRow, PostRow, WatchRow, SessionRow):
-            assert (await session.get(table, 1)) is None
-    assert "/revoke" in [seen.path for seen in world.site.requests]
-    assert "/oauth/revoke" in [seen.path for seen in world.trakt.requests]
 
 
 async def test_every_answer_carries_the_headers_that_protect_a_page(world: World) -> None:

@@ -387,7 +387,7 @@ async def test_of_many_at_once_one_refreshes(world: World) -> None:
     poller = world.scheduler.poller
 
     async def token() -> str:
-        return await poller.refresher.access_token(ConnectionRow, 1, poller.renewed)
+        return await poller.refresher.access_token(ConnectionRow, 1, poller.source)
 
     tokens = await asyncio.gather(*(token() for _ in range(8)))
 
@@ -403,7 +403,7 @@ async def test_a_refresh_under_way_is_not_cancelled_with_its_caller(world: World
     slow = Slow()
     world.trakt.then(slow, at="/oauth/token")
     poller = world.scheduler.poller
-    caller = asyncio.create_task(poller.refresher.access_token(ConnectionRow, 1, poller.renewed))
+    caller = asyncio.create_task(poller.refresher.access_token(ConnectionRow, 1, poller.source))
     await slow.arrived.wait()
     before = (await world.connection()).sealed_tokens
 
@@ -648,7 +648,7 @@ async def test_a_reconnect_during_a_refresh_keeps_the_new_grant(world: World) ->
     slow = Slow()
     world.trakt.then(slow, at="/oauth/token")
     poller = world.scheduler.poller
-    refresh = asyncio.create_task(poller.refresher.access_token(ConnectionRow, 1, poller.renewed))
+    refresh = asyncio.create_task(poller.refresher.access_token(ConnectionRow, 1, poller.source))
     await slow.arrived.wait()
     await disconnect(world)
     await reconnect(world)

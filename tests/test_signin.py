@@ -343,8 +343,8 @@ async def test_a_public_bridge_is_claimed_with_the_code_of_its_log_only(
 
 async def test_deleting_the_owner_does_not_reopen_the_door_unguarded(world: World) -> None:
     await world.sign_in()
-    await world.browser.visit("/settings")
-    await world.browser.press("Delete", sure="yes")
+    await world.browser.visit("/settings/delete")
+    await world.browser.press("Delete my account")
     assert (await rows(world))["account"] == 0
 
     await world.browser.visit("/")

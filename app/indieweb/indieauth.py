@@ -234,24 +234,26 @@ async def revoke(
     revocation_endpoint: str | None,
     token_endpoint: str,
     client_id: str,
-    token: str,
+    tokens: Iterable[str | None],
 ) -> bool:
-    """Ask the server to forget ``token`` (IndieAuth 7); tell whether it said that it did.
+    """Ask the server to forget ``tokens`` (IndieAuth 7); tell whether it said that it did.
 
     Never raises: a server that is gone must not keep anybody from leaving. Servers without a
     revocation endpoint are asked at the token endpoint, as older ones want it.
     """
     known_as = oauth.Registration(client_id)
+    url, action = revocation_endpoint or token_endpoint, {"action": "revoke"}
     try:
-        if revocation_endpoint:
-            answer = await oauth.revoke_request(client, revocation_endpoint, known_as, token)
-        else:
-            answer = await oauth.revoke_request(
-                client, token_endpoint, known_as, token, action="revoke"
+        answers = [
+            await oauth.revoke_request(
+                client, url, known_as, token, **({} if revocation_endpoint else action)
             )
+            for token in tokens
+            if token
+        ]
     except FetchError:
         return False
-    return answer.is_success
+    return all(answer.is_success for answer in answers)
 
 
 def token_answer(status: int, body: bytes, requested_scope: str) -> Token:

@@ -11,7 +11,7 @@ from sqlmodel import col
 from app.grants import Pair
 from app.notices import Kind
 from app.outbox import State, Unsure
-from app.store import grants, notices
+from app.store import connections, grants, notices
 from app.tables import AccountRow, ClaimRow, PostRow, SessionRow, SiteRow, SpentRow
 from app.vault import Vault
 
@@ -53,8 +53,7 @@ async def sign_in(
     await session.flush()
     key = account.id or 0
     row = await session.get(SiteRow, key, with_for_update=True)
-    old = grants.pair_of(row, vault) if row else None
-    replaced = Replaced(old, row.token_endpoint, row.revocation_endpoint) if old and row else None
+    replaced = held_by(row, vault)
     if row is None:
         row = SiteRow(account_id=key, micropub="", authorization_endpoint="", token_endpoint="")
         # What it holds already is read at once, in the background.
@@ -129,16 +128,39 @@ async def go_on(session: AsyncSession, key: int, now: datetime) -> bool:
     return True
 
 
-async def remove(session: AsyncSession, key: int) -> None:
-    """Delete an account and all that belongs to it; an owner's claim does not survive it."""
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The keys of an account that is no more: Trakt's, and the site's."""
+
+    trakt: list[Pair]
+    site: Replaced | None
+
+
+async def remove(session: AsyncSession, key: int, vault: Vault) -> Left:
+    """Delete an account and all that belongs to it; return its keys, to be given back.
+
+    An owner's claim does not survive it. What is under way for the account finds its row gone.
+    """
+    # In the order in which all others lock, so that none waits for us while we wait for it.
+    linked = await connections.of_account(session, key, lock=True)
+    site = await session.get(SiteRow, key, with_for_update=True, populate_existing=True)
     found = await session.get(AccountRow, key)
     if found is None:
-        return
+        return Left([], None)
     # The row stays, without a name: the next claim must present a code, also on loopback.
     await session.execute(
         update(ClaimRow).where(col(ClaimRow.me) == found.me).values(me=None, code_digest="")
     )
     await session.execute(delete(AccountRow).where(col(AccountRow.id) == key))
+    return Left(
+        [pair for row in linked if (pair := grants.pair_of(row, vault))], held_by(site, vault)
+    )
+
+
+def held_by(site: SiteRow | None, vault: Vault) -> Replaced | None:
+    """Return the keys of a site, with where to say that they are no longer wanted."""
+    pair = grants.pair_of(site, vault) if site else None
+    return Replaced(pair, site.token_endpoint, site.revocation_endpoint) if pair and site else None
 
 
 async def open_session(

@@ -47,6 +47,8 @@ async def gather(
             notice = await notices.open_one(
                 session, connection.account_id, Kind.BUNCH, "", now, subject=show
             )
+            if notice is None:
+                break
             await hold_back(session, before, notice)
             notice.said = question(number + len(await members(session, notice)), names[show])
             gathered[show] = notice.id or 0

@@ -54,8 +54,8 @@ async def connect(
     pair: Pair,
     vault: Vault,
     start: Start,
-) -> list[Pair]:
-    """Link an account to a Trakt user; return the tokens this replaces.
+) -> list[Pair] | None:
+    """Link an account to a Trakt user; return the tokens this replaces, None: it is gone.
 
     The same user resumes: archive, cursor and start rule stay, unless the start is ``afresh``.
     Another user of the same account is disconnected.
@@ -64,9 +64,11 @@ async def connect(
     await of_account(session, account_id, lock=True)
     # Locked, so that two connects follow each other; a poll may add watches meanwhile.
     account = await session.get(AccountRow, account_id, with_for_update={"key_share": True})
+    if account is None:
+        return None
     replaced, found = [], None
     rows = await of_account(session, account_id)
-    if account is not None and not rows:
+    if not rows:
         account.timezone = person.timezone
     for row in rows:
         if old := grants.pair_of(row, vault):

@@ -43,6 +43,12 @@ async def read(
     return pair_of(found, vault), found.refreshing_until
 
 
+async def is_sealed(session: AsyncSession, row: Row, key: int) -> bool:
+    """Tell whether a row has tokens, also such as no key opens."""
+    found = await session.get(row, key)
+    return found is not None and found.sealed_tokens is not None
+
+
 async def claim(session: AsyncSession, row: Row, key: int, until: datetime) -> None:
     """Note that a refresh is under way, before its request leaves."""
     found = await session.get(row, key)

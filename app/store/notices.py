@@ -30,13 +30,16 @@ async def open_one(
     said: str,
     now: datetime,
     subject: str = "",
-) -> NoticeRow:
+) -> NoticeRow | None:
     """Return the open notice of this kind and subject, made and due to be told if there is none.
 
-    Opening it again while it is open changes what it says, and tells nobody a second time.
+    None: the account is gone. Opening it again while it is open changes what it says, and tells
+    nobody a second time.
     """
     # Locked, so that of two that open it at once the second one finds it.
-    await session.get(AccountRow, account_id, with_for_update={"key_share": True})
+    account = await session.get(AccountRow, account_id, with_for_update={"key_share": True})
+    if account is None:
+        return None
     found = await session.scalar(
         select(NoticeRow).where(*identity(account_id, kind, subject)).with_for_update()
     )

@@ -134,6 +134,8 @@ async def settle(
             # Given up by its lease, and yet here is the answer: the truth, if late.
             col(PostRow.state).in_([State.SENDING, State.UNSURE]),
             col(PostRow.attempts) == sent.attempts,
+            # SQLite gives the id of a deleted account's post to somebody else's.
+            col(PostRow.sent_at) == sent.sent_at,
         )
         .with_for_update()
         .execution_options(populate_existing=True)

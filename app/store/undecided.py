@@ -29,6 +29,8 @@ async def tell(session: AsyncSession, now: datetime, older_than: timedelta) -> N
         notice = await notices.open_one(
             session, account_id, Kind.UNSURE, said(await count(session, account_id)), now
         )
+        if notice is None:
+            continue
         # A digest that is open already is told once more: it has grown.
         notice.tell_at, notice.tries = now, 0
         await session.execute(

@@ -60,6 +60,10 @@ async def callback(request: Request, bridge: TheBridge, person: ThePerson) -> Re
         replaced = await connections.connect(
             writing, person.id, trakt_user, pair, bridge.vault, start
         )
+    if replaced is None:
+        # Deleted in another window while Trakt was asked.
+        await revoke(bridge, [pair])
+        raise session.SignedOut
     said = "connected" if is_first or flow["afresh"] else "reconnected"
     replaced = [old for old in replaced if old.access != pair.access]
     bridge.poke()

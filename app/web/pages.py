@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import available_timezones
 
+import structlog
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
 
 from app.hentry import zone
 from app.indieweb.indieauth import missing_scopes
 from app.notices import Kind
-from app.store import accounts, connections, found, grants, notices, posts, watches
+from app.store import accounts, connections, found, notices, posts, watches
 from app.tables import ConnectionRow, SiteRow
 from app.web import admission, connect, session, signin
 from app.web.bridge import Bridge, TheBridge
@@ -20,6 +21,7 @@ from app.web.session import Person, TheForm, ThePerson, TheVisitor, text_of
 from app.web.views import is_looking, landing, render
 
 router = APIRouter()
+log = structlog.get_logger()
 
 LATEST = 12
 
@@ -159,7 +161,6 @@ async def settings_page(
     person: Person,
     problem: str | None = None,
     *,
-    unsure: bool = False,
     choice: Choice | None = None,
 ) -> Response:
     """Return the page of settings, with what is wrong beside its field."""
@@ -167,7 +168,7 @@ async def settings_page(
     async with bridge.database.reading() as reading:
         linked = await connections.of_account(reading, person.id)
         held = await found.count(reading, person.id)
-    is_wrong = bool(problem or unsure or (choice and choice.problem))
+    is_wrong = bool(problem or (choice and choice.problem))
     return show(
         request,
         bridge,
@@ -177,7 +178,6 @@ async def settings_page(
         connection=linked[0] if linked else None,
         zones=offered_zones(),
         problem=problem,
-        unsure=unsure,
         choice=choice or Choice(site.unsure_choice, str(site.unsure_hours)),
         held=held,
         leaves=True,
@@ -208,30 +208,25 @@ def offered_zones() -> list[str]:
 
 
 @router.get("/settings/delete")
-async def delete_page() -> Response:
-    """Lead those who reload a page that a form has answered to where the form is."""
-    return RedirectResponse("/settings", status_code=303)
+async def delete_page(request: Request, bridge: TheBridge, person: ThePerson) -> Response:
+    """Say what goes and what stays, and ask."""
+    return show(request, bridge, person, "delete.html")
 
 
 @router.post("/settings/delete")
 async def delete(
-    request: Request,
-    bridge: TheBridge,
-    person: ThePerson,
-    form: TheForm,
-    afterwards: BackgroundTasks,
+    bridge: TheBridge, person: ThePerson, form: TheForm, afterwards: BackgroundTasks
 ) -> Response:
     """Delete the account and all its data, and give the keys back."""
-    if text_of(form, "sure") != "yes":
-        return await settings_page(request, bridge, person, unsure=True)
+    del form
     async with bridge.database.writing() as writing:
-        pairs = await connections.disconnect(writing, person.id, bridge.vault, bridge.now())
-        own = grants.pair_of(person.site, bridge.vault)
-        await accounts.remove(writing, person.id)
+        left = await accounts.remove(writing, person.id, bridge.vault)
+    log.info("account deleted", account=person.id)
     await admission.prepare(bridge.database, bridge.settings)
-    afterwards.add_task(connect.revoke, bridge, pairs)
-    if own:
-        afterwards.add_task(signin.forget, bridge, signin.endpoints_of(person.site), own.access)
+    afterwards.add_task(connect.revoke, bridge, left.trakt)
+    if left.site:
+        ends, pair = signin.endpoints_of(left.site), left.site.pair
+        afterwards.add_task(signin.forget, bridge, ends, pair.refresh, pair.access)
     response = RedirectResponse("/?said=deleted", status_code=303, background=afterwards)
     response.delete_cookie(session.cookie_name(bridge.settings), secure=bridge.settings.secure)
     return response

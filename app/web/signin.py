@@ -18,8 +18,7 @@ from app.indieweb import indieauth
 from app.indieweb.discovery import Discovery, Endpoints, discover_typed
 from app.indieweb.indieauth import Token
 from app.store import accounts
-from app.store.accounts import Site
-from app.tables import SiteRow
+from app.store.accounts import Replaced, Site
 from app.vault import digest, random_text
 from app.web import admission, session
 from app.web.bridge import Bridge, TheBridge
@@ -129,7 +128,7 @@ async def callback(request: Request, bridge: TheBridge, visitor: TheVisitor) -> 
     try:
         response = await arrive(bridge, flow, ends, token, visitor.cookie)
     except SignInError:
-        await forget(bridge, ends, token.access_token)
+        await forget(bridge, ends, token.refresh_token, token.access_token)
         raise
     session.forget_flow(request, response, CALLBACK)
     return response
@@ -178,35 +177,31 @@ async def arrive(
         await accounts.open_session(writing, digest(cookie), account_id, until, now)
     bridge.poke()
     response = RedirectResponse("/", status_code=303)
-    if replaced and replaced.pair.access != token.access_token:
-        theirs = Endpoints(
-            authorization_endpoint="",
-            token_endpoint=replaced.token_endpoint,
-            revocation_endpoint=replaced.revocation_endpoint,
-        )
-        response.background = BackgroundTask(forget, bridge, theirs, replaced.pair.access)
+    if replaced:
+        kept = {token.access_token, token.refresh_token}
+        old = [one for one in (replaced.pair.refresh, replaced.pair.access) if one not in kept]
+        response.background = BackgroundTask(forget, bridge, endpoints_of(replaced), *old)
     session.give_cookie(response, bridge, cookie)
     return response
 
 
-def endpoints_of(site: SiteRow) -> Endpoints:
-    """Return the authorization server that a site's key came from."""
+def endpoints_of(old: Replaced) -> Endpoints:
+    """Return where to say that a key is no longer wanted."""
     return Endpoints(
-        authorization_endpoint=site.authorization_endpoint,
-        token_endpoint=site.token_endpoint,
-        issuer=site.issuer,
-        revocation_endpoint=site.revocation_endpoint,
+        authorization_endpoint="",
+        token_endpoint=old.token_endpoint,
+        revocation_endpoint=old.revocation_endpoint,
     )
 
 
-async def forget(bridge: Bridge, ends: Endpoints, access_token: str) -> None:
-    """Tell a website that a key it gave us is no longer wanted."""
+async def forget(bridge: Bridge, ends: Endpoints, *tokens: str | None) -> None:
+    """Tell a website that keys it gave us are no longer wanted."""
     await indieauth.revoke(
         bridge.http,
         revocation_endpoint=ends.revocation_endpoint,
         token_endpoint=ends.token_endpoint,
         client_id=bridge.client_id,
-        token=access_token,
+        tokens=tokens,
     )
 
 

@@ -72,7 +72,11 @@ SAID = {
     "checking": "Trakt is being checked. New watches show up here within seconds.",
     "asked-to-wait": "Trakt asked the bridge to wait; it looks again as soon as it may.",
     "nothing-to-check": "There is nothing to check: connect Trakt first.",
-    "deleted": "Your account and everything about it are deleted here. Your site keeps its posts.",
+    "deleted": (
+        "Your account and everything about it are deleted here. Your site and Trakt are being told "
+        "to forget the bridge’s keys; where one does not answer, remove the bridge there from the "
+        "apps that may act for you. Your site keeps its posts."
+    ),
     "saved": "Saved.",
     "retried": "It is queued again.",
     "skipped": "It will not be posted.",
