@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.pool import NullPool
 
 import migrations
-from app import database
+from app import copies, database
 
 # Any number will do, as long as all processes of this program use the same one.
 ADVISORY_LOCK = 0x0E7B_A17
@@ -23,8 +24,10 @@ class NewerDatabase(Exception):
     """The database was written by a newer version of this program."""
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str) -> Path | None:
     """Migrate the database at ``url``; safe to call from two processes at once.
+
+    Of a SQLite database that is to change a copy is kept first; return where it is.
 
     Raises:
         NewerDatabase: this program is older than the database; nothing was changed.
@@ -35,12 +38,18 @@ def upgrade(url: str) -> None:
             raise NewerDatabase(
                 "the database was written by a newer OwnYourTrakt; update the program"
             )
+        step = current(connection)
+        if step == script().get_current_head():
+            return None
+        path = database.sqlite_file(url)
+        kept = copies.keep_old(path, step, datetime.now(UTC)) if path and step else None
         command.upgrade(config(connection), "head")
+    return kept
 
 
 def is_current(url: str) -> bool:
     """Tell whether the database at ``url`` has the newest schema."""
-    with alone(url) as connection:
+    with still(url) as connection:
         return current(connection) == script().get_current_head()
 
 
@@ -73,23 +82,40 @@ def current(connection: Connection) -> str | None:
 @contextmanager
 def alone(url: str) -> Iterator[Connection]:
     """Open a transaction that no other migration runs beside."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        parsed = parsed.set(drivername="sqlite")
-    engine = create_engine(parsed, poolclass=NullPool, hide_parameters=True)
-    if parsed.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", database.on_connect)
-        event.listen(engine, "connect", without_foreign_keys)
-        event.listen(engine, "begin", database.on_begin)
-    try:
-        with engine.execution_options(immediate=True).begin() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ADVISORY_LOCK})
+    with engine(url) as opened, opened.execution_options(immediate=True).begin() as connection:
+        if opened.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ADVISORY_LOCK})
+        yield connection
+        if opened.dialect.name == "sqlite":
+            check_foreign_keys(connection)
+
+
+@contextmanager
+def still(url: str) -> Iterator[Connection]:
+    """Open a transaction that only reads, all of it as it is now, whoever writes meanwhile."""
+    with engine(url) as opened:
+        is_sqlite = opened.dialect.name == "sqlite"
+        level = {} if is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with opened.execution_options(**level).begin() as connection:
             yield connection
-            if engine.dialect.name == "sqlite":
-                check_foreign_keys(connection)
+
+
+@contextmanager
+def engine(url: str) -> Iterator[Engine]:
+    """Connect to ``url`` as migrations do, for as long as the block lasts."""
+    parsed = make_url(url)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if is_sqlite:
+        parsed = parsed.set(drivername="sqlite")
+    made = create_engine(parsed, poolclass=NullPool, hide_parameters=True)
+    if is_sqlite:
+        event.listen(made, "connect", database.on_connect)
+        event.listen(made, "connect", without_foreign_keys)
+        event.listen(made, "begin", database.on_begin)
+    try:
+        yield made
     finally:
-        engine.dispose()
+        made.dispose()
 
 
 def without_foreign_keys(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection

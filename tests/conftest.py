@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from app.demo.trakt import SimulatedTrakt
+from tests.machine import Machine
 from tests.postgres import new_database, postgres_server
 from tests.trakt_world import a_trakt, an_api_client, an_auth_client
 from tests.world import Clock, World, running_world
@@ -40,6 +41,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'bridge.db'}"
     return new_database(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
 
 
 @pytest.fixture

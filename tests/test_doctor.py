@@ -1,12 +1,6 @@
 """``doctor`` and the other commands that end by themselves, run as people run them."""
 
-import asyncio
-import os
-import sqlite3
-import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,68 +8,10 @@ from app import migrate
 from app.cli.doctor import BUILT, WORST_CLOCK, check_clock
 from app.demo.trakt import SimulatedTrakt
 from app.vault import Vault
+from tests.machine import Machine
 from tests.world import Street, listening, origin, serving
 
-ROOT = Path(__file__).parents[1]
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    said: str
-    complaint: str
-
-    @property
-    def faults(self) -> list[str]:
-        """The checks of the doctor that failed, by name."""
-        return [line.split()[1].strip(":") for line in self.said.splitlines() if "FAIL" in line]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """An operator's machine: its own folder, and settings that hold only what is named."""
-
-    folder: Path
-
-    @property
-    def database(self) -> Path:
-        return self.folder / "bridge.db"
-
-    @property
-    def url(self) -> str:
-        return f"sqlite:///{self.database}"
-
-    async def run(self, *words: str, **values: str) -> Ended:
-        settings = {
-            "SECRET_KEY": "a secret key that only the tests know",
-            "DATABASE_URL": self.url,
-            "TRAKT_CLIENT_ID": "client",
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app", *words,
-            cwd=self.folder,
-            env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), **settings, **values},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        said, complaint = await process.communicate()
-        return Ended(process.returncode or 0, said.decode(), complaint.decode())
-
-    def migrate(self) -> None:
-        migrate.upgrade(self.url)
-
-    def alter(self, statement: str, *values: str) -> None:
-        database = sqlite3.connect(self.database)
-        with database:
-            database.execute(statement, values)
-        database.close()
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
 
 
 async def test_all_is_well(machine: Machine) -> None:

@@ -18,7 +18,7 @@ LADDER = [
     {"keys"},
     {"refresh", "rotate"},
     {"sources", "indieweb", "store", "migrate"},
-    {"lookup", "diff"},
+    {"lookup", "diff", "copies"},
     {
         "database",
         "tables",

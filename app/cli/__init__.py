@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import demo, doctor, keys, schema, serve
+from app.cli import copies, demo, doctor, keys, schema, serve
 
 cli = typer.Typer(
     help="Brings what you watch on Trakt home: each film and episode becomes a post on your site.",
@@ -14,5 +14,8 @@ cli = typer.Typer(
 cli.command()(serve.serve)
 cli.command("migrate")(schema.migrate_database)
 cli.command()(doctor.doctor)
+cli.command()(copies.backup)
+cli.command()(copies.restore)
+cli.command()(copies.move)
 cli.command("rotate-keys")(keys.rotate_keys)
 cli.command()(demo.demo)

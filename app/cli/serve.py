@@ -32,7 +32,8 @@ def serve() -> None:
         app = create_app(settings)
     except SettingsError as error:
         raise stop(str(error)) from None
-    migrated(settings)
+    if kept := migrated(settings):
+        log.info("the database was migrated; as it was it is kept", copy=str(kept))
     listener = listening("0.0.0.0", settings.port)  # noqa: S104 - a platform routes to any address
     log.info("serving", at=settings.base_url, version=__version__)
     if settings.secure and not settings.trusted_proxies:

@@ -6,10 +6,10 @@ but each would count Trakt's budget for itself, and they would take SQLite's one
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
+from sqlmodel import Session, col
 
 from app.tables import LeaseRow
 
@@ -51,3 +51,11 @@ async def take(
 async def release(session: AsyncSession, owner: str) -> None:
     """Give the lease back, if it is still ``owner``'s."""
     await session.execute(delete(LeaseRow).where(col(LeaseRow.owner) == owner))
+
+
+def found(connection: Connection, now: datetime, length: timedelta) -> str | None:
+    """Return the process that is the scheduler, for a command; also of an older schema."""
+    if not inspect(connection).has_table(LeaseRow.__tablename__):
+        return None
+    row = Session(connection).get(LeaseRow, 1)
+    return None if row is None or is_over(row, now, length) else row.owner
