@@ -152,7 +152,10 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     """Show an address that does not exist, or not that way, as a page of ours."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     code = {404: "not_found", 405: "method"}.get(status, "malformed")
-    return await trouble_page(request, problem(SignInError(code)))
+    response = await trouble_page(request, problem(SignInError(code)))
+    # A 405 names the methods that are allowed (RFC 9110 §15.5.6).
+    response.headers.update(getattr(error, "headers", None) or {})
+    return response
 
 
 def on_gone(_request: Request, _error: Exception) -> Response:

@@ -22,7 +22,7 @@ from app.notify import Notifier
 from app.poll import Poller
 from app.publish import Publisher
 from app.rotate import judge_all
-from app.store import connections, gates, lease, looks, notices, posts, undecided
+from app.store import accounts, connections, gates, lease, looks, notices, posts, undecided
 from app.store.looks import Turn as LookTurn
 from app.waits import Waits
 
@@ -193,6 +193,7 @@ class Scheduler:
         await gates.ask(session, now)
         await undecided.tell(session, now, self.waits.unsure_told_after)
         await undecided.end(session, now)
+        await accounts.sweep(session, now)
         return now
 
     def start(self, running: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:

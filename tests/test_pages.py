@@ -145,9 +145,11 @@ async def test_pages_of_people_are_shown_to_nobody_else(world: World, path: str)
     assert "not signed in here" in world.browser.text
 
 
+BOBS_COOKIE = "the cookie of bob"
+
+
 async def second_person(world: World) -> tuple[Browser, httpx2.AsyncClient]:
     """Somebody else with an account on the same bridge."""
-    cookie = "the cookie of bob"
     async with world.bridge.database.writing() as session:
         bob = AccountRow(me="https://bob.example/", created_at=NOON)
         session.add(bob)
@@ -161,9 +163,11 @@ async def second_person(world: World) -> tuple[Browser, httpx2.AsyncClient]:
             )
         )
         until = NOON + timedelta(days=1)
-        session.add(SessionRow(digest=digest(cookie), account_id=bob.id or 0, expires_at=until))
+        session.add(
+            SessionRow(digest=digest(BOBS_COOKIE), account_id=bob.id or 0, expires_at=until)
+        )
     client = browser_for(world.app)
-    client.cookies.set(cookie_name(world.settings), cookie, domain="localhost.local")
+    client.cookies.set(cookie_name(world.settings), BOBS_COOKIE, domain="localhost.local")
     return Browser(client), client
 
 

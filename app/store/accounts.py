@@ -164,10 +164,9 @@ def held_by(site: SiteRow | None, vault: Vault) -> Replaced | None:
 
 
 async def open_session(
-    session: AsyncSession, digest: str, account_id: int, until: datetime, now: datetime
+    session: AsyncSession, digest: str, account_id: int, until: datetime
 ) -> None:
-    """Note a signed-in browser, and forget those whose time is over."""
-    await session.execute(delete(SessionRow).where(col(SessionRow.expires_at) <= now))
+    """Note a signed-in browser."""
     session.add(SessionRow(digest=digest, account_id=account_id, expires_at=until))
 
 
@@ -185,9 +184,19 @@ async def close_session(session: AsyncSession, digest: str) -> None:
     await session.execute(delete(SessionRow).where(col(SessionRow.digest) == digest))
 
 
-async def spend(session: AsyncSession, digest: str, until: datetime, now: datetime) -> bool:
+async def close_all_sessions(session: AsyncSession, account_id: int) -> None:
+    """Forget all signed-in browsers of an account."""
+    await session.execute(delete(SessionRow).where(col(SessionRow.account_id) == account_id))
+
+
+async def sweep(session: AsyncSession, now: datetime) -> None:
+    """Forget browsers and states whose time is over."""
+    for row in (SessionRow, SpentRow):
+        await session.execute(delete(row).where(col(row.expires_at) <= now))
+
+
+async def spend(session: AsyncSession, digest: str, until: datetime) -> bool:
     """Use up the state of a flow; return False when it had been used before."""
-    await session.execute(delete(SpentRow).where(col(SpentRow.expires_at) <= now))
     try:
         async with session.begin_nested():
             session.add(SpentRow(digest=digest, expires_at=until))

@@ -8,8 +8,12 @@ ALWAYS = {
     # With "no-referrer" browsers would send "Origin: null" with our own forms.
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # Whoever opens us, or whom we open, gets no hold of our window.
+    "Cross-Origin-Opener-Policy": "same-origin",
     # A page without a policy of its own, such as an error of the framework, gets the strictest.
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
 }
 HSTS = "max-age=31536000"
 
@@ -18,15 +22,18 @@ def protect(headers: MutableHeaders, path: str, *, secure: bool) -> None:
     """Add what an answer does not say itself; only static files may be cached."""
     for name, value in ALWAYS.items():
         headers.setdefault(name, value)
+    is_static = path.startswith("/static/")
+    headers.setdefault("Cache-Control", "max-age=86400" if is_static else "no-store")
+    # Websites show our logo where they ask for consent.
     headers.setdefault(
-        "Cache-Control", "max-age=86400" if path.startswith("/static/") else "no-store"
+        "Cross-Origin-Resource-Policy", "cross-origin" if is_static else "same-origin"
     )
     if secure:
         headers.setdefault("Strict-Transport-Security", HSTS)
 
 
 class SecurityHeaders:
-    """Protects each answer of ``app``."""
+    """Protects each answer of ``app``, and answers HEAD wherever it answers GET."""
 
     def __init__(self, app: ASGIApp, *, secure: bool) -> None:
         self.app = app
@@ -43,4 +50,7 @@ class SecurityHeaders:
                 protect(MutableHeaders(scope=message), scope["path"], secure=self.secure)
             await send(message)
 
+        if scope["method"] == "HEAD":
+            # The server itself leaves the body out.
+            scope = {**scope, "method": "GET"}
         await self.app(scope, receive, send_with_headers)

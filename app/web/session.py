@@ -196,7 +196,7 @@ async def end_flow(request: Request, bridge: Bridge, path: str) -> dict[str, Any
     if content is None or content["state"] != state or content["path"] != path:
         raise SignInError("invalid_state")
     async with bridge.database.writing() as session:
-        if not await accounts.spend(session, digest(state), now + FLOW_LIFE, now):
+        if not await accounts.spend(session, digest(state), now + FLOW_LIFE):
             raise SignInError("used_state")
     return content
 

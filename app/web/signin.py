@@ -23,7 +23,7 @@ from app.vault import digest, random_text
 from app.web import admission, session
 from app.web.bridge import Bridge, TheBridge
 from app.web.limits import WRONG_CODES
-from app.web.session import TheForm, TheVisitor, text_of
+from app.web.session import TheForm, ThePerson, TheVisitor, text_of
 from app.web.views import landing, render, too_many
 
 router = APIRouter()
@@ -174,7 +174,7 @@ async def arrive(
         account_id, replaced = await accounts.sign_in(writing, site, bridge.vault, now)
         until = now + session.SESSION_LIFE
         await accounts.close_session(writing, digest(before))
-        await accounts.open_session(writing, digest(cookie), account_id, until, now)
+        await accounts.open_session(writing, digest(cookie), account_id, until)
     bridge.poke()
     response = RedirectResponse("/", status_code=303)
     if replaced:
@@ -212,6 +212,17 @@ async def signout(bridge: TheBridge, visitor: TheVisitor, form: TheForm) -> Resp
     async with bridge.database.writing() as writing:
         await accounts.close_session(writing, digest(visitor.cookie))
     response = RedirectResponse("/?said=signed-out", status_code=303)
+    response.delete_cookie(session.cookie_name(bridge.settings), secure=bridge.settings.secure)
+    return response
+
+
+@router.post("/signout/everywhere")
+async def signout_everywhere(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
+    """End the sessions of all browsers of the account at once, this one included."""
+    del form
+    async with bridge.database.writing() as writing:
+        await accounts.close_all_sessions(writing, person.id)
+    response = RedirectResponse("/?said=signed-out-everywhere", status_code=303)
     response.delete_cookie(session.cookie_name(bridge.settings), secure=bridge.settings.secure)
     return response
 

@@ -66,6 +66,7 @@ STATES: dict[str, tuple[str, str, str]] = {
 SAID = {
     "sign-in-first": "You are not signed in here, or not any more. Sign in to go on.",
     "signed-out": "You are signed out. The bridge goes on working.",
+    "signed-out-everywhere": "All browsers are signed out, this one too. The bridge works on.",
     "connected": "Trakt is connected. From now on, each new watch becomes a post on your site.",
     "reconnected": "Trakt is connected again, and goes on where it stopped.",
     "disconnected": "Trakt is disconnected. What was read stays; connecting again resumes.",
