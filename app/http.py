@@ -8,18 +8,21 @@ check of its own. Answers are read whole, up to a cap, within one deadline.
 
 import asyncio
 import socket
+import ssl
 import zlib
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from ipaddress import (
     IPv4Address,
     IPv6Address,
     ip_address,
     ip_network,
 )
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import httpcore2
 import httpx2
@@ -37,11 +40,30 @@ NO_SUCH_NAME = "no such name"
 PATIENCE = timedelta(seconds=20)
 # Nobody who asks for more than a day means it, and a bad value must not stop us for years.
 LONGEST_WAIT = timedelta(days=1)
-# `ipaddress` counts these as global; each of them carries an IPv4 address that decides.
+# Every address of IPv6 that the public internet uses.
+GLOBAL_UNICAST = ip_network("2000::/3")
+# Carries an IPv4 address that decides.
 NAT64 = ip_network("64:ff9b::/96")
-V4_COMPATIBLE = ip_network("::/96")
-# Newer than the registry that Python 3.11 knows (RFC 9637).
-DOCUMENTATION = ip_network("3fff::/20")
+# `ipaddress` counts these, or parts of them, as global; no website lives there, and tunnels
+# lead to an IPv4 address of somebody's choice.
+NO_WEBSITES = tuple(
+    map(
+        ip_network,
+        # Protocol assignments; relays of 6to4; protocols again, with Teredo; 6to4; documentation.
+        ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20"),
+    )
+)
+# What the last 64 bits of an ISATAP address begin with, but for one bit (RFC 5214 §6.1).
+ISATAP = 0x0000_5EFE
+# A name may have thousands of addresses, but we are nobody's port scanner.
+MOST_ADDRESSES = 6
+# `getaddrinfo` takes as long as a stranger's name server likes, up to a minute, and cannot be
+# stopped. Those who wait for a thread do not wait longer than for a connection.
+MOST_LOOKUPS = 16
+# All headers before the body, also those of any number of "100 Continue"; h11 itself stops at
+# 100 KiB for one set of them.
+LARGEST_HEAD = 256 * 1024
+MOST_PIECES = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +106,8 @@ class Guard(httpcore2.AsyncNetworkBackend):
     def __init__(self, allowed: Sequence[Network]) -> None:
         self.allowed = allowed
         self.network = httpcore2.AnyIOBackend()
+        # asyncio's own threads are few; slow names would keep everything else from them.
+        self.threads = ThreadPoolExecutor(MOST_LOOKUPS, "names")
 
     async def connect_tcp(
         self,
@@ -101,11 +125,26 @@ class Guard(httpcore2.AsyncNetworkBackend):
         """
         try:
             async with asyncio.timeout(timeout):
-                addresses = await resolve(host, port)
+                addresses = await self.resolve(host, port)
                 self.check(host, port, addresses)
-                return await self.first_to_answer(addresses, port, local_address, socket_options)
+                addresses = addresses[:MOST_ADDRESSES]
+                return Metered(
+                    await self.first_to_answer(addresses, port, local_address, socket_options)
+                )
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout from error
+
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        """Return the addresses of ``host``, each once, in the resolver's order."""
+        loop = asyncio.get_running_loop()
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        try:
+            found = await loop.run_in_executor(self.threads, ask)
+        except (OSError, UnicodeError) as error:
+            raise httpcore2.ConnectError(NO_SUCH_NAME) from error
+        # An IPv6 scope ("%eth0") names an interface of ours; drop it, the address decides.
+        texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
+        return [ip_address(text) for text in texts]
 
     def check(self, host: str, port: int, addresses: Sequence[Address]) -> None:
         """Raise `AddressBlocked` unless every address may be contacted on ``port``."""
@@ -147,6 +186,52 @@ class Guard(httpcore2.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """Wait, as httpcore2 asks for between its retries."""
         await self.network.sleep(seconds)
+
+
+class Metered(httpcore2.AsyncNetworkStream):
+    """A connection whose other end may say so much in answer, and no more.
+
+    A body is capped where it is read, but headers, the frames of chunks and what compresses to
+    nothing are not part of it, and could keep us busy until the deadline.
+    """
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self.stream = stream
+        self.left = LARGEST_HEAD
+
+    def expect_body(self, max_bytes: int) -> None:
+        """Let a body of ``max_bytes`` come, with a quarter on top for its frames."""
+        self.left = max_bytes + max_bytes // 4 + LARGEST_HEAD
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore2's
+        """Return what came, or raise `AnswerTooLarge`."""
+        data = await self.stream.read(max_bytes, timeout)
+        self.left -= len(data)
+        if self.left < 0:
+            raise AnswerTooLarge("the answer does not come to an end")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore2's
+        """Send a part of a request."""
+        self.left = LARGEST_HEAD
+        await self.stream.write(buffer, timeout)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore2's
+    ) -> httpcore2.AsyncNetworkStream:
+        """Return the same connection, encrypted."""
+        return Metered(await self.stream.start_tls(ssl_context, server_hostname, timeout))
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self.stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - the signature is httpcore2's
+        """Return what httpcore2 wants to know of the connection."""
+        return self.stream.get_extra_info(info)
 
 
 class GuardedTransport(httpx2.AsyncHTTPTransport):
@@ -195,6 +280,8 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         # Asked for now: a connection that is closed no longer knows its other end.
         stream = response.extensions.get("network_stream")
         peer = stream.get_extra_info("server_addr") if stream else None
+        if isinstance(stream, Metered):
+            stream.expect_body(limits.max_bytes)
         try:
             body = await whole_body(response, limits.max_bytes)
         finally:
@@ -218,14 +305,17 @@ async def whole_body(response: httpx2.Response, max_bytes: int) -> bytes:
     """
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
-        raise AnswerLost(f"the answer came as {encoding!r}, which we did not ask for")
+        raise AnswerLost(f"the answer came as {encoding[:50]!r}, which we did not ask for")
     # 32 + 15: zlib recognises the gzip and the zlib header by itself.
     decoder = zlib.decompressobj(47) if encoding not in {"identity", ""} else None
     body = bytearray()
+    # Each piece costs time of its own; a mebibyte in pieces of one byte would take half a minute.
+    pieces_left = MOST_PIECES + max_bytes // 1024
     async for chunk in response.aiter_raw():
         room = max_bytes - len(body) + 1
         body += decode(decoder, chunk, room) if decoder else chunk
-        if len(body) > max_bytes:
+        pieces_left -= 1
+        if len(body) > max_bytes or pieces_left < 0:
             raise AnswerTooLarge(f"the answer is larger than {max_bytes // 1024} KiB")
     if decoder and not decoder.eof and body:
         raise AnswerLost("the compressed answer ended too early")
@@ -233,23 +323,16 @@ async def whole_body(response: httpx2.Response, max_bytes: int) -> bytes:
 
 
 def decode(decoder: "zlib._Decompress", chunk: bytes, room: int) -> bytes:
-    """Return what ``chunk`` decodes to, at most ``room`` bytes of it."""
+    """Return what ``chunk`` decodes to, at most ``room`` bytes of it.
+
+    What comes after the end of the stream is passed over; zlib would keep it.
+    """
+    if decoder.eof:
+        return b""
     try:
         return decoder.decompress(chunk, room)
     except zlib.error as error:
         raise AnswerLost("the compressed answer is damaged") from error
-
-
-async def resolve(host: str, port: int) -> list[Address]:
-    """Return the addresses of ``host``, each once, in the resolver's order."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise httpcore2.ConnectError(NO_SUCH_NAME) from error
-    # An IPv6 scope ("%eth0") names an interface of ours; drop it, the address decides.
-    texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
-    return [ip_address(text) for text in texts]
 
 
 def is_inside(address: Address, networks: Sequence[Network]) -> bool:
@@ -265,26 +348,30 @@ def is_inside(address: Address, networks: Sequence[Network]) -> bool:
 def is_public(address: Address) -> bool:
     """Tell whether ``address`` belongs to the public internet.
 
-    ``is_global`` alone is not enough: it holds for multicast and for NAT64, 6to4 and
-    v4-compatible addresses that carry a private one.
+    ``is_global`` alone is not enough: it holds for multicast and for tunnels to private addresses.
     """
     inner = embedded(address)
     if inner is not None:
         return is_public(inner)
-    if isinstance(address, IPv6Address) and (address.is_site_local or address in DOCUMENTATION):
+    if any(address in network for network in NO_WEBSITES):
+        return False
+    if isinstance(address, IPv6Address) and (address not in GLOBAL_UNICAST or is_isatap(address)):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
+def is_isatap(address: IPv6Address) -> bool:
+    """Tell whether ``address`` is a tunnel to the IPv4 address in its last 32 bits."""
+    return (int(address) >> 32) & 0xFDFF_FFFF == ISATAP
+
+
 def embedded(address: Address) -> IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address carries, if it does."""
+    """Return the IPv4 address that an IPv6 address stands for, if it does."""
     if isinstance(address, IPv4Address):
         return None
-    if address.teredo:
-        return address.teredo[1]
-    if address in NAT64 or address in V4_COMPATIBLE:
+    if address in NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address.ipv4_mapped or address.sixtofour
+    return address.ipv4_mapped
 
 
 def not_reached(host: str, error: Exception) -> NeverSent:

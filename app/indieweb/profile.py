@@ -69,7 +69,8 @@ def web_url(text: str) -> str:
     if url.userinfo or "\\" in text:
         raise ValueError("it holds a user name or a backslash")
     host = url.raw_host.decode("ascii")
-    if ":" not in host and not is_host_name(host.removesuffix(".")):
+    # The zone of an IPv6 address ("%eth0") names an interface of ours.
+    if "%" in host or (":" not in host and not is_host_name(host.removesuffix("."))):
         raise ValueError("it names no host")
     if url.port is not None and not 0 < url.port <= 65535:
         raise ValueError("its port is not between 1 and 65535")
