@@ -116,7 +116,9 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
     looker = Looker(database, sites, keys, now, settings.waits)
     notifier = Notifier(database, vault, now, settings)
     scheduler = Scheduler(database, poller, publisher, looker, notifier, now, settings.waits)
-    bridge = Bridge(settings, database, vault, sites, trakt, now, scheduler.poke, notifier)
+    # Strangers choose what the pages fetch; the work goes on however slow their names are.
+    strangers = client(settings.allow_private_networks, about=about)
+    bridge = Bridge(settings, database, vault, strangers, trakt, now, scheduler.poke, notifier)
     return bridge, scheduler
 
 
@@ -133,6 +135,7 @@ async def lifespan(bridge: Bridge, scheduler: Scheduler, _: FastAPI) -> AsyncIte
         await scheduler.finish()
         await bridge.http.aclose()
         await bridge.trakt.http.aclose()
+        await bridge.trakt.auth.aclose()
         await bridge.database.close()
 
 

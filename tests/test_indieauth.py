@@ -7,6 +7,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from ipaddress import ip_network
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -509,6 +510,27 @@ async def test_http_is_tried_only_where_nobody_chose_https(typed: str, tried: li
             await discover_typed(client, typed)
 
     assert (stopped.value.code, network.tried) == ("http_error", tried)
+
+
+@dataclass
+class Wandering(httpx2.AsyncBaseTransport):
+    """A network that leads on and on, until it is silent."""
+
+    hops: int
+
+    async def handle_async_request(self, _: httpx2.Request) -> httpx2.Response:
+        if not self.hops:
+            await asyncio.get_running_loop().create_future()
+        self.hops -= 1
+        return httpx2.Response(302, headers={"Location": f"/{self.hops}"})
+
+
+@pytest.mark.parametrize("hops", [0, 3])
+async def test_a_site_that_is_slow_at_every_turn_is_left_in_good_time(hops: int) -> None:
+    async with httpx2.AsyncClient(transport=Wandering(hops)) as client:
+        for find in (discover, discover_typed):
+            with pytest.raises(SignInError, match="took longer"):
+                await find(client, "https://slow.example/", within=timedelta(milliseconds=20))
 
 
 async def test_inside_the_allowed_networks_an_issuer_may_have_no_certificate() -> None:

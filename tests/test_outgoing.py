@@ -130,7 +130,7 @@ async def renewal(http: httpx2.AsyncClient, url: str) -> object:
 
 async def revocation(http: httpx2.AsyncClient, url: str) -> object:
     return await indieauth.revoke(
-        http, revocation_endpoint=url, token_endpoint=url, client_id=ME, token="t"
+        http, revocation_endpoint=url, token_endpoint=url, client_id=ME, tokens=["t"]
     )
 
 

@@ -1,6 +1,8 @@
 """Links, cards and addresses of strangers: whatever they send, reading it ends, and quietly."""
 
+import asyncio
 import string
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +17,7 @@ from app.errors import SignInError
 from app.indieweb import discovery, indieauth
 from app.indieweb.hcard import Card, representative
 from app.indieweb.profile import has_scheme, profile_url, web_url
-from app.indieweb.rels import header_links, html_document, page_links
+from app.indieweb.rels import apart, header_links, html_document, page_links
 from app.settings import Network
 
 URL = "https://example.com/"
@@ -156,8 +158,22 @@ def test_the_first_true_link_is_found(page: str, headers: Sequence[str]) -> None
         '<div class="h-card p-a p-b u-c e-d">' * 400,
         ('<div class="h-card">' + '<div class="p-a e-b">' * 90) * 100,
         '<i rel="' + "a " * 100_000 + '">',
+        "<p " + " ".join(f"a{number}" for number in range(120_000)) + ">",
+        "<b><p>" * 170_000,
+        "<a><p></a>" * 100_000,
+        "<a rel=me href='https://x.example/y'>" * 28_000,
     ],
-    ids=["deep", "deep formatting", "cards in cards", "properties in properties", "many words"],
+    ids=[
+        "deep",
+        "deep formatting",
+        "cards in cards",
+        "properties in properties",
+        "many words",
+        "many attributes",
+        "formatting across paragraphs",
+        "links across paragraphs",
+        "many of me",
+    ],
 )
 def test_a_hostile_page_costs_little_and_keeps_its_links(page: str) -> None:
     began = time.thread_time()
@@ -168,6 +184,28 @@ def test_a_hostile_page_costs_little_and_keeps_its_links(page: str) -> None:
 
     assert page_links(document, URL, [])["micropub"] == "https://example.com/mp"
     assert time.thread_time() - began < 5
+
+
+async def test_pages_are_read_two_at_a_time_and_by_threads_of_their_own() -> None:
+    loop = asyncio.get_running_loop()
+    done, begun = threading.Event(), asyncio.Queue[str]()
+
+    def slow(url: str, _: httpx2.Response) -> str:
+        loop.call_soon_threadsafe(begun.put_nowait, url)
+        done.wait()
+        return url
+
+    reading = [asyncio.create_task(apart(slow, URL, httpx2.Response(200))) for _ in range(20)]
+    try:
+        async with asyncio.timeout(5):
+            await begun.get()
+            await begun.get()
+            await asyncio.to_thread(lambda: None)
+        assert begun.empty()
+    finally:
+        done.set()
+
+    assert await asyncio.gather(*reading) == [URL] * 20
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,7 @@ async def running_world(
         stack.push_async_callback(bridge.database.close)
         stack.push_async_callback(bridge.http.aclose)
         stack.push_async_callback(bridge.trakt.http.aclose)
+        stack.push_async_callback(bridge.trakt.auth.aclose)
         await admission.prepare(bridge.database, settings)
         pages = app_of(bridge, scheduler)
         client = await stack.enter_async_context(browser_for(pages))

@@ -10,20 +10,23 @@ check of ``iss``, so whoever can break the document could downgrade the sign-in.
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import httpx2
 
 from app.errors import AddressBlocked, FetchError, NeverSent, NotTrusted, SignInError
 from app.indieweb.hcard import Card, representative
 from app.indieweb.profile import has_scheme, profile_url, web_url
-from app.indieweb.rels import html_document, page_links, resolved
+from app.indieweb.rels import apart, html_document, page_links, resolved
 from app.settings import Network
 
 MOST_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# All of it together: a browser waits for the answer, and Heroku stops waiting after 30 s.
+WITHIN = timedelta(seconds=25)
 PAGE = "text/html, application/xhtml+xml;q=0.9, */*;q=0.1"
 JSON = "application/json"
 
@@ -76,7 +79,10 @@ class Page:
 
 
 async def discover_typed(
-    client: httpx2.AsyncClient, text: str, allowed: tuple[Network, ...] = ()
+    client: httpx2.AsyncClient,
+    text: str,
+    allowed: tuple[Network, ...] = (),
+    within: timedelta = WITHIN,
 ) -> Discovery:
     """Return what the page at the address ``text`` that somebody typed says.
 
@@ -88,19 +94,20 @@ async def discover_typed(
 
     """
     url = profile_url(text, allowed)
-    with explained():
-        try:
-            page = await visit(client, url)
-        except (AddressBlocked, NotTrusted):
-            raise
-        except NeverSent:
-            if has_scheme(text):
+    async with finished(within, url):
+        with explained():
+            try:
+                page = await visit(client, url)
+            except (AddressBlocked, NotTrusted):
                 raise
-            page = await visit(client, profile_url(f"http://{text.strip()}", allowed))
-    return await discovery(client, page)
+            except NeverSent:
+                if has_scheme(text):
+                    raise
+                page = await visit(client, profile_url(f"http://{text.strip()}", allowed))
+        return await discovery(client, page)
 
 
-async def discover(client: httpx2.AsyncClient, url: str) -> Discovery:
+async def discover(client: httpx2.AsyncClient, url: str, within: timedelta = WITHIN) -> Discovery:
     """Return what the page at the profile URL ``url`` says.
 
     Raises:
@@ -108,9 +115,21 @@ async def discover(client: httpx2.AsyncClient, url: str) -> Discovery:
             endpoint is no error here, see `Discovery.required_micropub`.
 
     """
-    with explained():
-        page = await visit(client, url)
-    return await discovery(client, page)
+    async with finished(within, url):
+        with explained():
+            page = await visit(client, url)
+        return await discovery(client, page)
+
+
+@asynccontextmanager
+async def finished(within: timedelta, url: str) -> AsyncIterator[None]:
+    """Stop what is not done in time: each redirect may be slow in its own right."""
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            yield
+    except TimeoutError as error:
+        problem = f"{url} and what it names took longer than {within.total_seconds():.0f} s."
+        raise SignInError("http_error", problem) from error
 
 
 async def discovery(client: httpx2.AsyncClient, page: Page) -> Discovery:
@@ -128,7 +147,7 @@ async def discovery(client: httpx2.AsyncClient, page: Page) -> Discovery:
 async def visit(client: httpx2.AsyncClient, url: str) -> Page:
     """Fetch and read the page at ``url``. Raises FetchError or SignInError."""
     seen, response = await fetched(client, url, PAGE)
-    links, card = await asyncio.to_thread(read_page, seen[-1], response)
+    links, card = await apart(read_page, seen[-1], response)
     return Page(seen[-1], seen, links, card, is_private(response))
 
 
@@ -142,6 +161,7 @@ async def fetched(
         target = redirect_target(response, seen[-1])
         if target is None:
             return tuple(seen), response
+        refuse_downgrade(seen[-1], target, response)
         seen.append(target)
     raise SignInError("too_many_redirects", f"{url} redirects more than {MOST_REDIRECTS} times.")
 
@@ -163,6 +183,16 @@ def redirect_target(response: httpx2.Response, url: str) -> str | None:
     if not response.is_success:
         raise SignInError("http_error", f"{url} answered {response.status_code}.")
     return None
+
+
+def refuse_downgrade(url: str, target: str, response: httpx2.Response) -> None:
+    """Stop at a redirect from https to http.
+
+    Whoever sits on the line would write the rest, and could sign in as the https address.
+    """
+    if url.startswith("https:") and target.startswith("http:") and not is_private(response):
+        problem = f"{url} redirects to {target}, which is not encrypted."
+        raise SignInError("invalid_redirect", problem)
 
 
 def read_page(url: str, response: httpx2.Response) -> tuple[dict[str, str], Card]:

@@ -16,7 +16,7 @@ from bs4.element import AttributeValueList
 from app.errors import FetchError, SignInError, SiteBusy
 from app.indieweb.discovery import PAGE, fetched
 from app.indieweb.hcard import NESTED
-from app.indieweb.rels import elements, html_document, page_links, resolved, words
+from app.indieweb.rels import apart, elements, html_document, page_links, resolved, words
 from app.lookup import Entry, entry_of, web_url
 
 MOST_ENTRIES = 200
@@ -42,7 +42,7 @@ async def feed_page(client: httpx2.AsyncClient, url: str, deadline: timedelta) -
             seen, response = await fetched(client, url, PAGE)
     except (FetchError, SignInError, TimeoutError) as error:
         raise SiteBusy(f"The pages of your site could not be read: {error}") from error
-    return await asyncio.to_thread(read_feed, seen[-1], response)
+    return await apart(read_feed, seen[-1], response)
 
 
 def read_feed(url: str, response: httpx2.Response) -> FeedPage:
