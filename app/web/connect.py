@@ -22,7 +22,9 @@ CALLBACK = "/trakt/callback"
 
 
 @router.post("/trakt/connect")
-async def connect(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
+async def connect(
+    request: Request, bridge: TheBridge, person: ThePerson, form: TheForm
+) -> Response:
     """Send the browser to Trakt, to ask for the person's consent."""
     if not bridge.settings.trakt_client_id:
         raise SignInError("trakt_not_set_up")
@@ -33,7 +35,7 @@ async def connect(bridge: TheBridge, person: ThePerson, form: TheForm) -> Respon
         "account": person.id,
         "afresh": text_of(form, "afresh") == "yes",
     }
-    session.begin_flow(response, bridge, CALLBACK, state, content)
+    session.begin_flow(request, response, bridge, CALLBACK, state, content)
     return response
 
 

@@ -61,6 +61,11 @@ def cookie_name(settings: Settings) -> str:
     return "__Host-session" if settings.secure else "ownyourtrakt-session"
 
 
+def browser_name(settings: Settings) -> str:
+    """Return the name of the cookie that ties flows to a browser; the prefix as above."""
+    return "__Host-browser" if settings.secure else "ownyourtrakt-browser"
+
+
 async def the_visitor(request: Request, bridge: TheBridge) -> Visitor:
     """Return the browser that asks; the door has looked already."""
     known = getattr(request.state, "visitor", None)
@@ -157,26 +162,35 @@ def give_cookie(response: Response, bridge: Bridge, cookie: str) -> None:
 
 
 def begin_flow(
-    response: Response, bridge: Bridge, path: str, state: str, content: dict[str, Any]
+    request: Request,
+    response: Response,
+    bridge: Bridge,
+    path: str,
+    state: str,
+    content: dict[str, Any],
 ) -> None:
     """Let the browser carry what the callback at ``path`` will need; only we can read it.
 
-    Each flow has its own cookie, so that two tabs do not disturb each other.
+    Each flow has its own cookie, so that two tabs do not disturb each other. A site beside ours
+    (``blog.`` beside ``watch.``) could plant somebody else's there, but not the cookie of the
+    browser, to which the flow is bound.
     """
-    cookie = bridge.vault.cookie(
-        {**content, "state": state, "path": path}, bridge.now() + FLOW_LIFE
-    )
+    browser = request.cookies.get(browser_name(bridge.settings)) or random_text()
+    carried = {**content, "state": state, "path": path, "browser": digest(browser)}
+    cookie = bridge.vault.cookie(carried, bridge.now() + FLOW_LIFE)
     if len(cookie) > LARGEST_COOKIE:
         raise SignInError("addresses_too_long")
-    response.set_cookie(
-        flow_name(state),
-        cookie,
-        max_age=int(FLOW_LIFE.total_seconds()),
-        path=path,
-        httponly=True,
-        samesite="lax",
-        secure=bridge.settings.secure,
-    )
+    names = {flow_name(state): (cookie, path), browser_name(bridge.settings): (browser, "/")}
+    for name, (value, where) in names.items():
+        response.set_cookie(
+            name,
+            value,
+            max_age=int(FLOW_LIFE.total_seconds()),
+            path=where,
+            httponly=True,
+            samesite="lax",
+            secure=bridge.settings.secure,
+        )
 
 
 async def end_flow(request: Request, bridge: Bridge, path: str) -> dict[str, Any]:
@@ -192,8 +206,10 @@ async def end_flow(request: Request, bridge: Bridge, path: str) -> dict[str, Any
         raise SignInError("missing_state")
     now = bridge.now()
     content = bridge.vault.read_cookie(request.cookies.get(flow_name(state), ""), now)
-    # The cookie of one kind of flow is worth nothing to the other.
-    if content is None or content["state"] != state or content["path"] != path:
+    browser = request.cookies.get(browser_name(bridge.settings), "")
+    # The cookie of one kind of flow is worth nothing to the other, nor to another browser.
+    expected = {"state": state, "path": path, "browser": digest(browser)}
+    if content is None or any(content.get(name) != value for name, value in expected.items()):
         raise SignInError("invalid_state")
     async with bridge.database.writing() as session:
         if not await accounts.spend(session, digest(state), now + FLOW_LIFE):

@@ -45,7 +45,7 @@ async def signin(
             await admission.check_code(reading, bridge.settings, code)
         found = await discover_typed(bridge.http, me, bridge.settings.allow_private_networks)
         found.required_micropub()
-        return depart(bridge, code, found)
+        return depart(request, bridge, code, found)
     except SignInError as error:
         if wait := of_wrong_codes(bridge, error):
             return too_many(request, wait)
@@ -72,7 +72,7 @@ async def signin_page() -> Response:
     return RedirectResponse("/", status_code=303)
 
 
-def depart(bridge: Bridge, code: str, found: Discovery) -> Response:
+def depart(request: Request, bridge: Bridge, code: str, found: Discovery) -> Response:
     """Return the redirect to the website's own sign-in."""
     # django-indieweb takes 32 characters at most; these are 192 random bits.
     state, verifier = random_text()[:32], random_text()
@@ -101,7 +101,7 @@ def depart(bridge: Bridge, code: str, found: Discovery) -> Response:
         "name": found.name,
         "photo": found.photo,
     }
-    session.begin_flow(response, bridge, CALLBACK, state, content)
+    session.begin_flow(request, response, bridge, CALLBACK, state, content)
     return response
 
 
