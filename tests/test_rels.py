@@ -1,11 +1,13 @@
 """Links, cards and addresses of strangers: whatever they send, reading it ends, and quietly."""
 
 import asyncio
+import json
 import string
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from ipaddress import ip_network
 
 import httpx2
@@ -13,11 +15,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.errors import SignInError
+from app.errors import SignInError, SiteError
 from app.indieweb import discovery, indieauth
+from app.indieweb.discovery import Endpoints
+from app.indieweb.feed import read_feed
 from app.indieweb.hcard import Card, representative
+from app.indieweb.micropub import location
 from app.indieweb.profile import has_scheme, profile_url, web_url
 from app.indieweb.rels import apart, header_links, html_document, page_links
+from app.indieweb.source import listed
 from app.settings import Network
 
 URL = "https://example.com/"
@@ -107,6 +113,107 @@ def test_any_metadata_value_is_an_endpoint_or_a_sign_in_error(value: object) -> 
         found = error.code
 
     assert found in {None, "metadata_invalid"}
+
+
+# JSON and headers may hold what UTF-8 cannot: half surrogates, and any byte.
+WILD = st.text(alphabet=st.characters(), max_size=40)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WILD,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WILD, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(
+    document=st.dictionaries(
+        st.sampled_from([*Endpoints.__slots__, "code_challenge_methods_supported"]),
+        ANYTHING | st.sampled_from([URL, f"{URL}token", "http://example.com/", ["S256"]]),
+    ),
+    private=st.booleans(),
+)
+@example(
+    document={"issuer": URL, "authorization_endpoint": URL, "token_endpoint": URL}, private=False
+)
+def test_any_metadata_document_is_endpoints_or_a_sign_in_error(
+    document: dict[str, object], *, private: bool
+) -> None:
+    with suppress(SignInError):
+        body = json.dumps(document).encode()
+        found = discovery.metadata_endpoints(f"{URL}metadata", body, private=private)
+        assert found.issuer == document["issuer"]
+        assert found.token_endpoint.startswith(("https:", "http:") if private else "https:")
+
+
+@given(
+    st.binary(max_size=60)
+    | st.text(alphabet=st.sampled_from("htps:/[]@%2.e\\?#x0①é "), max_size=40).map(str.encode)
+)
+@example(b"http://[")
+@example(b"//[::1%25lo]/")
+def test_any_location_is_a_web_address_or_a_known_error(value: bytes) -> None:
+    asked = httpx2.Request("GET", URL)
+    answer = httpx2.Response(302, headers=[(b"Location", value)], request=asked)
+
+    assert (location(answer) or URL).startswith(("http://", "https://"))
+    with suppress(SignInError):
+        target = discovery.redirect_target(answer, URL)
+        assert target is not None
+        assert target == web_url(target)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "<div class=h-entry>",
+                "<a class='u-url u-syndication' href='https://trakt.tv/movies/x#watch-1'>",
+                "<a class='u-watch-of h-cite' href='//['>",
+                "<time class=dt-published datetime='9999-99-99'>",
+                "<p class='e-content p-name'>",
+                "<a rel=next href='http://['>",
+                "<link rel=next href=?page=2>",
+                "</div>",
+                "</a>",
+                "</p>",
+            ]
+        )
+        | MARKUP,
+        max_size=20,
+    )
+)
+def test_any_feed_is_read_without_a_crash(parts: list[str]) -> None:
+    answer = httpx2.Response(200, headers={"Content-Type": HTML}, content="".join(parts).encode())
+    page = read_feed(URL, answer)
+
+    assert page.follows is None or page.follows.startswith(URL)
+    assert all(entry.place for entry in page.entries)
+
+
+class Listing(httpx2.AsyncBaseTransport):
+    """A Micropub endpoint that answers ``document`` to everything."""
+
+    def __init__(self, status: int, document: object) -> None:
+        self.answer = httpx2.Response(status, content=json.dumps(document).encode())
+
+    async def handle_async_request(self, _: httpx2.Request) -> httpx2.Response:
+        return self.answer
+
+
+@given(
+    st.integers(200, 599),
+    ANYTHING
+    | st.fixed_dictionaries(
+        {"items": st.lists(st.fixed_dictionaries({"properties": ANYTHING})), "paging": ANYTHING}
+    ),
+)
+@example(200, {"items": [{"properties": {"content": ["\ud800"]}}], "paging": {"after": "\ud800"}})
+async def test_any_list_of_posts_is_read_or_a_known_error(status: int, document: object) -> None:
+    async with httpx2.AsyncClient(transport=Listing(status, document)) as client:
+        with suppress(SiteError):
+            one = await listed(client, URL, "token", None, timedelta(seconds=1))
+            assert all(entry.place for entry in one.entries)
+            # The next page is asked for by what this one says.
+            await listed(client, URL, "token", one.follows, timedelta(seconds=1))
 
 
 @given(st.text(max_size=60) | st.text(alphabet=string.printable + "①。ß\u200d", max_size=60))

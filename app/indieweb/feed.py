@@ -55,9 +55,12 @@ def read_feed(url: str, response: httpx2.Response) -> FeedPage:
     return FeedPage(tuple(entries(document, url)), same_origin(follows, url))
 
 
-def origin(url: str) -> tuple[str, str]:
-    """Return scheme and host of a URL."""
-    parts = urlsplit(url)
+def origin(url: str) -> tuple[str, str] | None:
+    """Return scheme and host of a URL, None for what is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     return parts.scheme, parts.netloc
 
 

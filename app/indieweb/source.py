@@ -25,6 +25,7 @@ from app.lookup import Cursor, Entry, read_entry
 
 PAGE = 100
 LARGEST_LIST = 16 * MIB
+LONGEST_MARK = 2000
 # With one of these a server counts pages rather than marking them.
 COUNTED = frozenset({"limit", "offset", "total"})
 
@@ -71,10 +72,16 @@ def following(paging: object, cursor: Cursor | None, number: int) -> Cursor | No
 
     A server that turns pages by marks is at its end when it gives none; one that says nothing
     of pages, or counts them, is asked further by ``offset``.
+
+    Raises:
+        SiteUnlisted: the mark is none that can be sent.
+
     """
     if not isinstance(paging, dict):
         return None if isinstance(cursor, str) else (cursor or 0) + number
     if isinstance(after := paging.get("after"), str) and after:
+        if len(after) > LONGEST_MARK or not after.isprintable():
+            raise SiteUnlisted("Your site lists its posts in a way that cannot be followed.")
         return after
     if isinstance(cursor, str) or COUNTED.isdisjoint(paging):
         return None
