@@ -113,9 +113,13 @@ def prepare(url: str) -> None:
     path = sqlite_file(url)
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
-    path.chmod(0o600)
+    # Whatever the umask takes away, their owner has; what lies there already is `app.private`'s.
+    if not path.parent.exists():
+        path.parent.mkdir(0o700, parents=True)
+        path.parent.chmod(0o700)
+    if not path.exists():
+        path.touch(0o600)
+        path.chmod(0o600)
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA journal_mode=WAL")

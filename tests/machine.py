@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from app import migrate
+from app import database, migrate
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,6 +63,7 @@ class Machine:
         return Ended(process.returncode or 0, said.decode(), complaint.decode())
 
     def migrate(self) -> None:
+        database.prepare(self.url)
         migrate.upgrade(self.url)
 
     def alter(self, statement: str, *values: str) -> None:

@@ -50,6 +50,7 @@ async def test_a_place_where_no_database_can_be_made_is_a_fault(machine: Machine
 
 async def test_a_file_that_is_no_database_is_a_fault(machine: Machine) -> None:
     machine.database.write_text("Dear diary, today I watched Dune.\n" * 50, encoding="utf-8")
+    machine.database.chmod(0o600)
 
     ended = await machine.run("doctor")
 

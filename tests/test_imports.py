@@ -23,6 +23,7 @@ LADDER = [
         "database",
         "tables",
         "http",
+        "private",
         "vault",
         "logs",
         "hentry",

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import database, migrate
+from app import database, migrate, private
 from app import settings as config
 from app.errors import FetchError
 from app.http import client, date_of
@@ -38,6 +39,7 @@ def doctor(
     checks = [
         ("settings", True, f"the bridge is at {settings.base_url}"),
         check_trakt_app(settings),
+        check_files(settings),
         *check_database(settings),
         *(asyncio.run(check_reach(settings)) if reach else [check_clock(datetime.now(UTC))]),
     ]
@@ -55,6 +57,15 @@ def check_trakt_app(settings: Settings) -> Check:
     if settings.trakt_client_id:
         return ("trakt app", True, f"its redirect URI must be {settings.redirect_uri}")
     return ("trakt app", False, "TRAKT_CLIENT_ID is missing; the dashboard says how to get one")
+
+
+def check_files(settings: Settings) -> Check:
+    """Tell whether `.env`, the database and what lies beside it are for their owner alone."""
+    found = private.exposed(database.sqlite_file(settings.database_url))
+    if not found:
+        return ("files", True, "only their owner can read them")
+    names = " ".join(shlex.quote(str(path)) for path, _ in found)
+    return ("files", False, f"others on this machine can read them; run: chmod go= {names}")
 
 
 def check_database(settings: Settings) -> Iterator[Check]:

@@ -1,20 +1,27 @@
 """``migrate``, and what every command does that needs the newest schema."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
 
-from app import database, migrate
+from app import database, migrate, private
 from app.cli.stops import readable_database_errors, settings_or_stop
 from app.settings import Settings
 
 
-def migrated(settings: Settings) -> Path | None:
+def migrated(settings: Settings, say: Callable[[str], object]) -> Path | None:
     """Bring the database to the newest schema, or stop with one readable line.
 
-    Return where a copy of an older SQLite database was kept.
+    Return where a copy of an older SQLite database was kept. What others could read, as older
+    versions left it, is closed to them before; ``say`` tells it.
     """
     with readable_database_errors(settings):
+        mended, left = private.mend(database.sqlite_file(settings.database_url))
+        if mended:
+            say(f"others could read these, now they cannot: {', '.join(mended)}")
+        if left:
+            say(f"others can read these, and it cannot be mended: {', '.join(left)}")
         database.prepare(settings.database_url)
         return migrate.upgrade(settings.database_url)
 
@@ -22,6 +29,6 @@ def migrated(settings: Settings) -> Path | None:
 def migrate_database() -> None:
     """Bring the database to the newest schema; of a SQLite file a copy is kept first."""
     settings = settings_or_stop()
-    if kept := migrated(settings):
+    if kept := migrated(settings, typer.echo):
         typer.echo(f"The database as it was is kept in {kept}.")
     typer.echo("The database is up to date.")

@@ -15,12 +15,11 @@ from app import settings as config
 from app.cli.schema import migrated
 from app.cli.stops import settings_or_stop, stop
 from app.main import create_app
+from app.private import DOTENV
 from app.server import LARGEST_HEAD, patient
 from app.settings import SettingsError
 
 log = structlog.get_logger()
-
-DOTENV = Path(".env")
 
 
 def serve() -> None:
@@ -32,7 +31,7 @@ def serve() -> None:
         app = create_app(settings)
     except SettingsError as error:
         raise stop(str(error)) from None
-    if kept := migrated(settings):
+    if kept := migrated(settings, log.warning):
         log.info("the database was migrated; as it was it is kept", copy=str(kept))
     listener = listening("0.0.0.0", settings.port)  # noqa: S104 - a platform routes to any address
     log.info("serving", at=settings.base_url, version=__version__)

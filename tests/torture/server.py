@@ -86,7 +86,7 @@ def live(listener: socket.socket, clock: SharedClock, database: Path, death: Dea
     settings = config.load()
     logs.configure(settings.log_format)
     app = create_app(settings, clock.bridge)
-    migrated(settings)
+    migrated(settings, print)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
