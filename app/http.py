@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,16 +22,26 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from time import perf_counter
 from typing import Any, NoReturn
 
 import httpcore2
 import httpx2
 
 from app import __version__
-from app.errors import AddressBlocked, AnswerLost, AnswerTooLarge, NeverSent, NotTrusted
+from app.errors import (
+    AddressBlocked,
+    AnswerLost,
+    AnswerTooLarge,
+    FetchError,
+    NeverSent,
+    NotTrusted,
+)
 from app.settings import Network
 
 Address = IPv4Address | IPv6Address
+# Told of each request: the status of its answer, or why none came, and the seconds it took.
+Seen = Callable[[int | FetchError, float], None]
 
 MIB = 1024 * 1024
 WEB_PORTS = frozenset({80, 443})
@@ -80,7 +90,11 @@ def caps(max_bytes: int = MIB, deadline: timedelta = PATIENCE) -> dict[str, obje
 
 
 def client(
-    allowed: Sequence[Network] = (), *, about: str = "", keepalive: int = 0
+    allowed: Sequence[Network] = (),
+    *,
+    about: str = "",
+    keepalive: int = 0,
+    seen: Seen | None = None,
 ) -> httpx2.AsyncClient:
     """Return a client that contacts public addresses and those inside ``allowed``.
 
@@ -88,11 +102,12 @@ def client(
     `NeverSent` or `AnswerLost` where httpx2 would raise its own errors. Without ``keepalive``
     every request has a fresh connection: a kept one that the other side has closed fails like
     a lost answer, which must not happen to a request that cannot be repeated.
-    ``about`` is the URL a puzzled server administrator finds in our User-Agent.
+    ``about`` is the URL a puzzled server administrator finds in our User-Agent; ``seen`` is told
+    of each request.
     """
     agent = f"OwnYourTrakt/{__version__}" + (f" (+{about})" if about else "")
     return httpx2.AsyncClient(
-        transport=GuardedTransport(allowed, keepalive),
+        transport=GuardedTransport(allowed, keepalive, seen),
         headers={"User-Agent": agent, "Accept-Encoding": "gzip"},
         trust_env=False,
         follow_redirects=False,
@@ -237,8 +252,11 @@ class Metered(httpcore2.AsyncNetworkStream):
 class GuardedTransport(httpx2.AsyncHTTPTransport):
     """Requests through a `Guard`; answers whole, capped, without cookies, in our own errors."""
 
-    def __init__(self, allowed: Sequence[Network], keepalive: int) -> None:
+    def __init__(
+        self, allowed: Sequence[Network], keepalive: int, seen: Seen | None = None
+    ) -> None:
         self.allowed = allowed
+        self.seen = seen
         # AsyncHTTPTransport takes no network backend, so its pool is replaced. A test connects
         # to a listener that must stay untouched and would notice if this stopped working.
         self._pool = httpcore2.AsyncConnectionPool(
@@ -250,6 +268,22 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the answer as `answer` does, and tell who counts how it ended."""
+        began = perf_counter()
+        try:
+            response = await self.answer(request)
+        except FetchError as error:
+            self.tell(error, began)
+            raise
+        self.tell(response.status_code, began)
+        return response
+
+    def tell(self, ended: int | FetchError, began: float) -> None:
+        """Tell who counts, if anyone does, how a request ended."""
+        if self.seen:
+            self.seen(ended, perf_counter() - began)
+
+    async def answer(self, request: httpx2.Request) -> httpx2.Response:
         """Return the answer with its body read.
 
         ``extensions["private"]`` tells whether the other side is inside the allowed networks.

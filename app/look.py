@@ -20,6 +20,7 @@ from app.indieweb.feed import feed_page
 from app.indieweb.source import listed, source
 from app.keys import Keys
 from app.lookup import Cursor, Entry, Progress, Way, progress_of, turned
+from app.metrics import Metrics
 from app.notices import Kind
 from app.outbox import Evidence, backoff, jittered
 from app.store import found, gates, looks, notices, posts
@@ -53,6 +54,7 @@ class Looker:
     keys: Keys
     now: Callable[[], datetime]
     waits: Waits
+    metrics: Metrics
 
     async def look(self, turn: Turn) -> None:
         """Read a site as far as it is needed, and settle what that settles."""
@@ -60,10 +62,12 @@ class Looker:
             async with asyncio.timeout(self.waits.look_turn.total_seconds()):
                 progress = await self.read(turn)
         except (SiteError, TimeoutError) as error:
+            self.metrics.ended("look", error)
             await self.note_trouble(turn, error)
             return
         if progress:
             await self.end(turn, progress)
+        self.metrics.ended("look")
 
     async def read(self, turn: Turn) -> Progress | None:
         """Read page after page; return how far that came, None when the turn is not ours."""

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import httpx2
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
@@ -18,6 +19,7 @@ from app.errors import SignInError
 from app.http import client
 from app.keys import Keys
 from app.look import Looker
+from app.metrics import Metrics
 from app.notify import Notifier, check_urls
 from app.poll import Poller
 from app.publish import Publisher
@@ -30,6 +32,7 @@ from app.vault import Vault
 from app.web import (
     admission,
     connect,
+    health,
     history,
     notifications,
     pages,
@@ -78,7 +81,7 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     )
     app.state.bridge = bridge
     # A look at a site for one watch comes before what a person decides about it.
-    for part in (signin, connect, site, questions, history, pages, notifications):
+    for part in (signin, connect, site, questions, history, pages, notifications, health):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Door, bridge=bridge)
@@ -96,10 +99,17 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
     database = Database(settings.database_url)
     vault = Vault(settings.secret_key)
     about = "" if settings.is_loopback else settings.base_url
-    sites = client(settings.allow_private_networks, about=about)
+    metrics = Metrics()
+
+    def neighbour(name: str, keepalive: int = 0) -> httpx2.AsyncClient:
+        seen = partial(metrics.asked, name)
+        allowed = settings.allow_private_networks
+        return client(allowed, about=about, keepalive=keepalive, seen=seen)
+
+    sites = neighbour("site")
     trakt = Trakt(
-        http=client(settings.allow_private_networks, about=about, keepalive=20),
-        auth=sites,
+        http=neighbour("trakt", keepalive=20),
+        auth=neighbour("trakt-auth"),
         budget=Budget(settings.trakt_gets_per_5_min, lambda: now().timestamp()),
         api_url=settings.trakt_api_url,
         auth_url=settings.trakt_auth_url,
@@ -108,17 +118,30 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
         redirect_uri=settings.redirect_uri,
         deadline=settings.waits.trakt_deadline,
     )
-    refresher = Refresher(database, vault, now)
+    refresher = Refresher(database, vault, now, metrics)
     interval = timedelta(seconds=settings.poll_interval)
-    poller = Poller(database, trakt, refresher, now, interval, settings.waits)
+    poller = Poller(database, trakt, refresher, now, interval, settings.waits, metrics)
     keys = Keys(sites, refresher, now, f"{settings.base_url}/id")
-    publisher = Publisher(database, sites, keys, now, settings.waits)
-    looker = Looker(database, sites, keys, now, settings.waits)
-    notifier = Notifier(database, vault, now, settings)
-    scheduler = Scheduler(database, poller, publisher, looker, notifier, now, settings.waits)
+    publisher = Publisher(database, sites, keys, now, settings.waits, metrics)
+    looker = Looker(database, sites, keys, now, settings.waits, metrics)
+    notifier = Notifier(database, vault, now, settings, metrics)
+    scheduler = Scheduler(
+        database, poller, publisher, looker, notifier, now, settings.waits, metrics
+    )
     # Strangers choose what the pages fetch; the work goes on however slow their names are.
-    strangers = client(settings.allow_private_networks, about=about)
-    bridge = Bridge(settings, database, vault, strangers, trakt, now, scheduler.poke, notifier)
+    strangers = neighbour("site")
+    bridge = Bridge(
+        settings=settings,
+        database=database,
+        vault=vault,
+        http=strangers,
+        trakt=trakt,
+        now=now,
+        poke=scheduler.poke,
+        notifier=notifier,
+        metrics=metrics,
+        started_at=now(),
+    )
     return bridge, scheduler
 
 
@@ -133,10 +156,7 @@ async def lifespan(bridge: Bridge, scheduler: Scheduler, _: FastAPI) -> AsyncIte
         scheduler.stop()
         await clockwork
         await scheduler.finish()
-        await bridge.http.aclose()
-        await bridge.trakt.http.aclose()
-        await bridge.trakt.auth.aclose()
-        await bridge.database.close()
+        await bridge.close()
 
 
 async def on_sign_in_error(request: Request, error: Exception) -> Response:
@@ -166,9 +186,11 @@ def on_gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=400)
 
 
-def on_bug(request: Request, _error: Exception) -> Response:
+def on_bug(request: Request, error: Exception) -> Response:
     """Show that the fault is ours; the server logs the rest."""
+    bridge = the_bridge(request)
+    bridge.metrics.bug("page", error, bridge.now())
     response = plain_trouble_page(request, problem(SignInError("broken")))
     # Starlette answers for bugs outside all middleware.
-    protect(response.headers, request.url.path, secure=the_bridge(request).settings.secure)
+    protect(response.headers, request.url.path, secure=bridge.settings.secure)
     return response

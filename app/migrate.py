@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import Enum, auto
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,14 @@ from app import copies, database
 
 # Any number will do, as long as all processes of this program use the same one.
 ADVISORY_LOCK = 0x0E7B_A17
+
+
+class Schema(Enum):
+    """What the schema of a database is to this program."""
+
+    CURRENT = auto()
+    OLD = auto()
+    NEWER = auto()
 
 
 class NewerDatabase(Exception):
@@ -72,6 +82,14 @@ def script() -> ScriptDirectory:
 def revisions() -> set[str]:
     """Return the ids of all steps that this program knows."""
     return {step.revision for step in script().walk_revisions()}
+
+
+@cache
+def schema_at(step: str | None) -> Schema:
+    """Return what a database at this step of the migrations is to us; None: an empty one."""
+    if step == script().get_current_head():
+        return Schema.CURRENT
+    return Schema.OLD if step is None or step in revisions() else Schema.NEWER
 
 
 def current(connection: Connection) -> str | None:

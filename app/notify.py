@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
 from app.http import is_inside
+from app.metrics import Metrics
 from app.notices import Message, message
 from app.outbox import backoff
 from app.settings import Network, Settings, SettingsError
@@ -280,7 +282,8 @@ def in_a_thread(work: Callable[[], bool]) -> Future[bool]:
             taken = False
         future.set_result(taken)
 
-    Thread(target=run, name="notify", daemon=True).start()
+    # With the caller's context, so that the log names the work that this belongs to.
+    Thread(target=copy_context().run, args=(run,), name="notify", daemon=True).start()
     return future
 
 
@@ -297,6 +300,7 @@ class Notifier:
     vault: Vault
     now: Callable[[], datetime]
     settings: Settings
+    metrics: Metrics
 
     async def is_due(self) -> bool:
         """Tell whether there is something to be told."""
@@ -361,6 +365,7 @@ class Notifier:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.waits.notify_deadline.total_seconds()):
                 taken = await asyncio.wrap_future(work)
+        self.metrics.messages.labels("taken" if taken else "not_taken").inc()
         if not taken:
             log.warning("a notification was not taken", service=url.partition("://")[0])
         return taken

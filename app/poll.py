@@ -46,6 +46,7 @@ from app.errors import (
     TokenRefused,
 )
 from app.grants import Pair
+from app.metrics import Metrics
 from app.notices import Kind as Notice
 from app.outbox import backoff, jittered
 from app.refresh import Neighbour, Refresher
@@ -96,6 +97,7 @@ class Poller:
     now: Callable[[], datetime]
     interval: timedelta
     waits: Waits
+    metrics: Metrics
 
     async def poll(self, turn: Turn) -> None:
         """Look once whether a connection has something new, and keep it."""
@@ -103,7 +105,10 @@ class Poller:
             async with asyncio.timeout(self.waits.poll_turn.total_seconds()):
                 await self.look(turn)
         except (SourceError, GrantBusy, GrantLost, TimeoutError) as error:
+            self.metrics.ended("poll", error)
             await self.note_trouble(turn, error)
+        else:
+            self.metrics.ended("poll")
 
     async def look(self, turn: Turn) -> None:
         """Ask for the stamps, and for the history only where it may differ from what we know."""
@@ -253,6 +258,7 @@ class Poller:
                     ),
                 )
         except (SourceError, GrantBusy, GrantLost, TimeoutError) as error:
+            self.metrics.ended("archive", error)
             await self.note_archive_trouble(turn, error)
             return
         told, now = by_key(page.read), self.now()
@@ -264,6 +270,7 @@ class Poller:
                 kept = await watches.keep(session, held, findings.added, now, together)
                 await sightings.settle(session, held, findings, now, now)
                 archived(held, page, now, kept.new)
+        self.metrics.ended("archive")
 
     async def asking(self, turn: Turn, ask: Callable[[str], Awaitable[T]]) -> T:
         """Return what ``ask`` gets with an access token, renewed once where Trakt refuses it."""

@@ -25,6 +25,7 @@ from app.hentry import Telling, hentry, slug, zone
 from app.indieweb import micropub
 from app.indieweb.discovery import discover
 from app.keys import Keys
+from app.metrics import Metrics
 from app.outbox import REMOVED, Post, State, failed, published, removed
 from app.store import found, posts, watches
 from app.store.posts import Due
@@ -83,6 +84,7 @@ class Publisher:
     keys: Keys
     now: Callable[[], datetime]
     waits: Waits
+    metrics: Metrics
 
     async def claim(self) -> Sending | None:
         """Return the next attempt, already noted as begun; None when nothing is due."""
@@ -144,6 +146,7 @@ class Publisher:
         after = replace(after, trouble=after.trouble and redacted(after.trouble, tokens))
         shown = exchange(attempt, answer, tokens) if tokens else None
         told = Outcome(after, trouble, endpoint, shown, tokens[-1] if tokens else None)
+        self.metrics.ended("post", trouble)
         await self.settle(attempt, told)
 
     async def send(self, attempt: Sending, tokens: list[str]) -> httpx2.Response:

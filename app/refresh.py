@@ -16,6 +16,7 @@ import structlog
 from app.database import Database
 from app.errors import AnswerLost, FetchError, GrantBusy, GrantLost
 from app.grants import REFRESH_LEASE, UNREADABLE, Pair, Step, is_usable, step
+from app.metrics import Metrics, outcome
 from app.store import grants, notices
 from app.tables import ConnectionRow, SiteRow
 from app.vault import Vault
@@ -50,6 +51,7 @@ class Refresher:
     database: Database
     vault: Vault
     now: Callable[[], datetime]
+    metrics: Metrics
     under_way: set[asyncio.Task[Pair]] = field(default_factory=set)
 
     async def access_token(
@@ -111,6 +113,17 @@ class Refresher:
             raise
 
     async def renew(self, lease: Lease, pair: Pair, neighbour: Neighbour) -> Pair:
+        """Renew as `exchange` does, and count how it ended."""
+        whose = "trakt" if lease.row is ConnectionRow else "site"
+        try:
+            fresh = await self.exchange(lease, pair, neighbour)
+        except Exception as error:
+            self.metrics.refreshes.labels(whose, outcome(error)).inc()
+            raise
+        self.metrics.refreshes.labels(whose, outcome(None)).inc()
+        return fresh
+
+    async def exchange(self, lease: Lease, pair: Pair, neighbour: Neighbour) -> Pair:
         """Ask for a new pair and commit it before anyone uses it."""
         row, key, until = lease.row, lease.key, lease.until
         try:

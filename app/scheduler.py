@@ -15,9 +15,11 @@ from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
+from structlog.contextvars import bind_contextvars
 
 from app.database import Database
 from app.look import Looker
+from app.metrics import Metrics
 from app.notify import Notifier
 from app.poll import Poller
 from app.publish import Publisher
@@ -34,6 +36,8 @@ ARCHIVES = 4
 POSTS = 50
 LOOKS = 10
 TELLINGS = 4
+
+Note = Callable[[Exception], Awaitable[None]]
 
 
 def own_name() -> str:
@@ -52,6 +56,7 @@ class Scheduler:
     notifier: Notifier
     now: Callable[[], datetime]
     waits: Waits
+    metrics: Metrics
     poked: asyncio.Event = field(default_factory=asyncio.Event)
     is_stopping: bool = False
     polls: set[asyncio.Task[None]] = field(default_factory=set)
@@ -85,12 +90,13 @@ class Scheduler:
             try:
                 await self.start_due()
                 rest = await self.rest()
-            except Exception:
+            except Exception as error:
                 # Nothing that happens to one account may stop the others for good.
                 log.exception("scheduler failed")
+                self.metrics.bug("scheduler", error, self.now())
                 rest = self.waits.longest_rest
             await poked_or_after(self.poked, rest)
-        await guarded(self.step_down())
+        await self.guarded("lease", self.step_down())
 
     async def start_due(self) -> None:
         """Start all that is due and for which there is a place, if this is who schedules."""
@@ -98,19 +104,18 @@ class Scheduler:
             return
         for turn in await self.claimed(connections.claim_polls, POLLS - len(self.polls)):
             poll, trouble = self.poller.poll(turn), self.poller.note_trouble
-            self.start(self.polls, guarded(poll, partial(trouble, turn)))
+            self.start(self.polls, self.guarded("poll", poll, partial(trouble, turn)))
         for turn in await self.claimed(connections.claim_archives, ARCHIVES - len(self.archives)):
             archive, trouble = self.poller.archive(turn), self.poller.note_archive_trouble
-            self.start(self.archives, guarded(archive, partial(trouble, turn)))
+            self.start(self.archives, self.guarded("archive", archive, partial(trouble, turn)))
         for look in await self.claimed_looks(LOOKS - len(self.looks)):
-            self.start(
-                self.looks, guarded(self.looker.look(look), partial(self.looker.note_trouble, look))
-            )
+            note = partial(self.looker.note_trouble, look)
+            self.start(self.looks, self.guarded("look", self.looker.look(look), note))
         while len(self.posts) < POSTS and (attempt := await self.publisher.claim()):
             # A bug leaves the post to its lease: nobody knows whether it was sent.
-            self.start(self.posts, guarded(self.publisher.deliver(attempt)))
+            self.start(self.posts, self.guarded("post", self.publisher.deliver(attempt)))
         if len(self.tellings) < TELLINGS and await self.notifier.is_due():
-            self.start(self.tellings, guarded(self.notifier.tell_due()))
+            self.start(self.tellings, self.guarded("tell", self.notifier.tell_due()))
 
     async def is_in_charge(self) -> bool:
         """Take or renew the lease when it is time to; tell whether it is ours.
@@ -203,6 +208,23 @@ class Scheduler:
         task.add_done_callback(running.discard)
         task.add_done_callback(lambda _: self.poke())
 
+    async def guarded(
+        self, job: str, work: Coroutine[Any, Any, None], note: Note | None = None
+    ) -> None:
+        """Run ``work``; a bug in it is logged, noted for the person, and ends only this piece."""
+        # A task of its own has a context of its own: every line of this work names it.
+        bind_contextvars(job=f"{job}-{secrets.token_hex(4)}")
+        try:
+            with self.metrics.timed(job):
+                await work
+        except Exception as error:
+            # One account's bug must not stop everyone else's posts.
+            log.exception("work failed")
+            self.metrics.ended(job, error)
+            self.metrics.bug(job, error, self.now())
+            if note:
+                await note(error)
+
     async def rest(self) -> timedelta:
         """Return how long there is nothing to do, as far as the rows tell."""
         if self.is_standing_by:
@@ -233,20 +255,6 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await asyncio.gather(*self.poller.refresher.under_way, return_exceptions=True)
-
-
-Note = Callable[[Exception], Awaitable[None]]
-
-
-async def guarded(work: Coroutine[Any, Any, None], note: Note | None = None) -> None:
-    """Run ``work``; a bug in it is logged, noted for the person, and ends only this piece."""
-    try:
-        await work
-    except Exception as error:
-        # One account's bug must not stop everyone else's posts.
-        log.exception("work failed")
-        if note:
-            await note(error)
 
 
 async def poked_or_after(poked: asyncio.Event, rest: timedelta) -> None:

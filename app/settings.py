@@ -18,6 +18,7 @@ Network = IPv4Network | IPv6Network
 
 DEFAULT_DATABASE = "sqlite:///./data/ownyourtrakt.db"
 SHORTEST_KEY = 32
+SHORTEST_TOKEN = 16
 NEW_KEY = (
     "set it to any text of 32 characters or more, for example the output of "
     "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
@@ -66,6 +67,16 @@ def long_enough(keys: tuple[str, ...]) -> tuple[str, ...]:
     if not keys or any(len(key) < SHORTEST_KEY for key in keys):
         raise ValueError(f"must be any text of {SHORTEST_KEY} characters or more")
     return keys
+
+
+def a_token(token: str) -> str:
+    """Return ``token`` if it is one that a program can send in a header, and nobody guesses."""
+    if token and (len(token) < SHORTEST_TOKEN or not re.fullmatch(r"[!-~]+", token)):
+        raise ValueError(
+            f"must be {SHORTEST_TOKEN} characters or more, without spaces or accents, for example "
+            "the output of python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
+        )
+    return token
 
 
 def database(url: str) -> str:
@@ -121,6 +132,7 @@ class Settings(BaseSettings):
     allow_private_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)] = ()
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     log_format: Literal["text", "json"] = "text"
+    metrics_token: Annotated[str, AfterValidator(a_token), Field(repr=False)] = ""
     notify_urls: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(apprise_urls), Field(repr=False)
     ] = ()

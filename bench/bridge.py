@@ -102,9 +102,7 @@ async def running_bridge(
         scheduler.stop()
         await clockwork
         await scheduler.finish()
-        await bridge.http.aclose()
-        await bridge.trakt.http.aclose()
-        await bridge.database.close()
+        await bridge.close()
 
 
 async def move_in(

@@ -26,6 +26,7 @@ LADDER = [
         "private",
         "vault",
         "logs",
+        "metrics",
         "hentry",
         "outbox",
         "notices",

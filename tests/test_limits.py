@@ -126,6 +126,7 @@ def test_the_table_never_grows_beyond_its_cap(who: list[int]) -> None:
         ("GET", "/", LOOK),
         ("HEAD", "/made-up", LOOK),
         ("GET", "/static/style.css", STATIC),
+        ("GET", "/healthz", STATIC),
     ],
 )
 def test_what_costs_more_is_allowed_less_often(method: str, path: str, rate: Rate) -> None:

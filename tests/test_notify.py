@@ -21,6 +21,7 @@ from app import database, migrate
 from app import settings as config
 from app.database import Database
 from app.main import create_app
+from app.metrics import Metrics
 from app.notices import Kind, message
 from app.notify import MOST_TRIES, SERVICES, Notifier, NotOffered, Service, asset, chosen, label
 from app.settings import Settings, SettingsError
@@ -131,7 +132,7 @@ class Desk:
         return config.load(_env_file=None, **given)
 
     def a_notifier(self, database: Database, **changes: object) -> Notifier:
-        return Notifier(database, self.vault, self.clock, self.settings(**changes))
+        return Notifier(database, self.vault, self.clock, self.settings(**changes), Metrics())
 
     async def add_account(self, me: str) -> None:
         async with self.database.writing() as session:
@@ -500,7 +501,9 @@ async def test_each_service_is_sent_to_its_own_host_by_https(
     address: str, host: str, proxy: list[str], clock: Clock
 ) -> None:
     given = config.load(_env_file=None, secret_key=SECRET_KEY)
-    notifier = Notifier(Database("sqlite+aiosqlite://"), Vault([SECRET_KEY]), clock, given)
+    notifier = Notifier(
+        Database("sqlite+aiosqlite://"), Vault([SECRET_KEY]), clock, given, Metrics()
+    )
 
     await notifier.test(chosen(address, ()))
 

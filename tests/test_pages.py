@@ -279,12 +279,6 @@ async def test_a_location_that_is_no_web_address_never_becomes_a_link(world: Wor
         assert not page.select("a[href^=javascript]")
 
 
-async def test_health_is_told_to_the_platform(world: World) -> None:
-    response = await world.browser.client.get(f"{BRIDGE}/healthz")
-
-    assert (response.status_code, response.json()) == (200, {"status": "ok"})
-
-
 @pytest.mark.parametrize(
     ("span", "said"),
     [

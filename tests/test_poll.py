@@ -15,7 +15,6 @@ from app.demo.trakt_history import BadDays
 from app.errors import SourceBusy
 from app.grants import Pair
 from app.poll import is_final, moment
-from app.scheduler import guarded
 from app.sources.trakt_history import read_item
 from app.store import connections, grants, watches
 from app.tables import AccountRow, ConnectionRow
@@ -672,7 +671,9 @@ async def test_a_bug_in_a_turn_is_told_and_tried_again(world: World) -> None:
     now = world.clock()
     async with world.bridge.database.writing() as session:
         (turn,) = await connections.claim_polls(session, now, now + USUAL.poll_lease, 1)
-    await guarded(broken(), partial(world.scheduler.poller.note_trouble, turn))
+    await world.scheduler.guarded(
+        "poll", broken(), partial(world.scheduler.poller.note_trouble, turn)
+    )
 
     row = await world.connection()
     assert "bridge itself is at fault" in (row.trouble or "")

@@ -61,6 +61,8 @@ def test_the_environment_is_read_by_names_in_capitals(monkeypatch: pytest.Monkey
         ({"allow_private_networks": "10.0.0.0/99"}, "ALLOW_PRIVATE_NETWORKS"),
         ({"trakt_gets_per_5_min": "many"}, "TRAKT_GETS_PER_5_MIN"),
         ({"log_format": "xml"}, "LOG_FORMAT"),
+        ({"metrics_token": "short"}, "METRICS_TOKEN"),
+        ({"metrics_token": "with spaces in between"}, "METRICS_TOKEN"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_line(values: dict[str, str], name: str) -> None:

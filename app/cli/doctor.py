@@ -16,6 +16,7 @@ from app import database, migrate, private
 from app import settings as config
 from app.errors import FetchError
 from app.http import client, date_of
+from app.migrate import Schema
 from app.rotate import Census, census
 from app.settings import Settings, SettingsError
 from app.vault import Vault
@@ -98,11 +99,13 @@ def check_place(path: Path) -> Check:
 
 def check_schema(step: str | None) -> Check:
     """Tell whether a database at this step of the migrations is one that we can work with."""
-    if step == migrate.script().get_current_head():
-        return ("migrations", True, "up to date")
-    if step is None or step in migrate.revisions():
-        return ("migrations", False, "out of date; run: ownyourtrakt migrate")
-    return ("migrations", False, "made by a newer OwnYourTrakt; update the program")
+    match migrate.schema_at(step):
+        case Schema.CURRENT:
+            return ("migrations", True, "up to date")
+        case Schema.OLD:
+            return ("migrations", False, "out of date; run: ownyourtrakt migrate")
+        case Schema.NEWER:
+            return ("migrations", False, "made by a newer OwnYourTrakt; update the program")
 
 
 async def counted(settings: Settings) -> Census:

@@ -38,6 +38,11 @@ class Budget:
         is_closed = self.closed_from <= now < self.closed_until
         return timedelta(seconds=self.closed_until - now) if is_closed else None
 
+    def left(self) -> int:
+        """Return how many requests may be sent now, whoever asks."""
+        self.forget()
+        return 0 if self.closed_for() else max(0, self.limit - len(self.spent))
+
     async def take(self, person: str, *, patient: bool) -> None:
         """Wait until one more request is within the budget, and count it.
 

@@ -9,6 +9,7 @@ import httpx2
 from fastapi import Depends, Request
 
 from app.database import Database
+from app.metrics import Metrics
 from app.notify import Notifier
 from app.settings import Settings
 from app.sources.trakt import Trakt
@@ -28,6 +29,8 @@ class Bridge:
     now: Callable[[], datetime]
     poke: Callable[[], None]
     notifier: Notifier
+    metrics: Metrics
+    started_at: datetime
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -39,6 +42,12 @@ class Bridge:
     def callback(self) -> str:
         """Return where websites send people back to; it has no query of its own."""
         return f"{self.settings.base_url}/callback"
+
+    async def close(self) -> None:
+        """Close what keeps connections; the client of the scheduler's work keeps none."""
+        for client in (self.http, self.trakt.http, self.trakt.auth):
+            await client.aclose()
+        await self.database.close()
 
 
 def the_bridge(request: Request) -> Bridge:

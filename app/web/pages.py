@@ -242,11 +242,3 @@ async def favicon() -> Response:
 async def robots() -> Response:
     """Ask search engines to leave this private place alone."""
     return PlainTextResponse("User-agent: *\nDisallow: /\n")
-
-
-@router.get("/healthz")
-async def healthz(bridge: TheBridge) -> dict[str, str]:
-    """Tell a platform that we answer and that the database does."""
-    async with bridge.database.reading() as reading:
-        await accounts.claim(reading)
-    return {"status": "ok"}
