@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from sqlmodel import Session, create_engine
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from app import database, migrate
 from app.demo.catalogue import DUNE
@@ -20,9 +22,10 @@ from app.tables import AccountRow, ConnectionRow, SightingRow, WatchRow
 from tests.torture.diary import Diary
 from tests.torture.fates import Where
 from tests.torture.keys import Keys
+from tests.torture.person import a_client
 from tests.torture.plans import LONG, SHORT, birth, life
 from tests.torture.verdict import Verdict, judged, stories
-from tests.world import Clock
+from tests.world import Clock, listening, origin, serving
 
 ROOT = Path(__file__).parents[1]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -52,6 +55,20 @@ def test_after_a_storm_of_kills_and_faults_each_watch_is_on_its_site_exactly_onc
     assert int(line["faults"]) > 0
     assert int(line["posts"]) >= SHORT.posts
     assert (line["lost"], line["doubled"]) == ("0", "0")
+
+
+async def test_the_person_waits_as_long_as_a_page_asks() -> None:
+    answers = [PlainTextResponse("", 429, {"Retry-After": "7"}), PlainTextResponse("in")]
+    waited: list[timedelta] = []
+
+    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+        await answers.pop(0)(scope, receive, send)
+
+    async with serving(door, [listener := listening()]), a_client(waited.append) as client:
+        page = await client.post(origin(listener), data={"me": "ada"})
+
+    assert page.text == "in"
+    assert waited == [timedelta(seconds=7)]
 
 
 def test_a_life_is_drawn_from_its_seed_and_number_alone() -> None:

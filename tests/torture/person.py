@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import httpx2
 
@@ -22,10 +23,29 @@ QUESTION = re.compile(r'href="(/questions/\d+)">See what waits')
 WATCH = re.compile(r"/watches/\d+")
 
 
-def a_client() -> httpx2.AsyncClient:
-    """Return the network of one browser; a kept connection would not survive the bridge."""
-    no_kept_ones = httpx2.Limits(max_keepalive_connections=0)
-    return httpx2.AsyncClient(trust_env=False, limits=no_kept_ones, timeout=PATIENCE)
+class Waiting(httpx2.AsyncHTTPTransport):
+    """The way of somebody who waits as long as a page asks; ``passes`` is what waiting does.
+
+    A kept connection would not survive the bridge.
+    """
+
+    def __init__(self, passes: Callable[[timedelta], None]) -> None:
+        super().__init__(trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0))
+        self.passes = passes
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the answer to a request that was not too early."""
+        while True:
+            response = await super().handle_async_request(request)
+            if response.status_code != 429 or "Retry-After" not in response.headers:
+                return response
+            await response.aclose()
+            self.passes(timedelta(seconds=int(response.headers["Retry-After"])))
+
+
+def a_client(passes: Callable[[timedelta], None]) -> httpx2.AsyncClient:
+    """Return the network of one browser."""
+    return httpx2.AsyncClient(transport=Waiting(passes), trust_env=False, timeout=PATIENCE)
 
 
 @dataclass(slots=True)
@@ -44,7 +64,7 @@ class Person:
     trakt_door: str
     keys: Keys
     patience: Callable[[], Awaitable[None]]
-    client: httpx2.AsyncClient = field(default_factory=a_client)
+    client: httpx2.AsyncClient
     reconnects: int = 0
     unexplained: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)

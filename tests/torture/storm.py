@@ -26,7 +26,7 @@ from tests.torture.clock import SharedClock
 from tests.torture.diary import Diary, floored
 from tests.torture.fates import Where
 from tests.torture.network import Neighbour, Network
-from tests.torture.person import Person
+from tests.torture.person import Person, a_client
 from tests.torture.plans import Beat, Form, Life, birth, life
 from tests.torture.verdict import Offence, Verdict, judged, stories
 from tests.world import listening, origin, serving
@@ -323,6 +323,7 @@ async def gathered(folder: Path, seed: str, form: Form) -> AsyncIterator[Storm]:
                 auth,
                 network.keys,
                 partial(network.arrive, all_of_them=True),
+                a_client(clock.passes),
             )
             for name, site in zip(names, sites, strict=True)
         ]
