@@ -253,6 +253,26 @@ def match(told: Told, entries: Iterable[Entry]) -> Entry | None:
     return texts[0] if len(texts) == 1 else None
 
 
+Clue = tuple[str, object, object]
+
+
+def clue(entry: Entry) -> Clue:
+    """Return by what an entry may be recognised, as a key to find it by."""
+    if entry.marker is not None:
+        return "marker", entry.marker, None
+    if entry.work_url is not None:
+        return "work", entry.work_url, entry.published and minute_of(entry.published)
+    return "text", entry.content_digest, None
+
+
+def clues(told: Told) -> list[Clue]:
+    """Return the keys under which `match` may find the entry of a viewing; all others cannot be."""
+    found: list[Clue] = [("marker", told.key, None)]
+    if told.work_url is not None and told.watched_at is not None:
+        found.append(("work", bare(told.work_url), minute_of(told.watched_at)))
+    return found + [("text", text, None) for text in sorted(told.contents)]
+
+
 def is_same_viewing(told: Told, entry: Entry) -> bool:
     """Tell whether an entry tells of the same work at the same minute."""
     if told.work_url is None or entry.work_url != bare(told.work_url):
@@ -273,7 +293,12 @@ def is_same_minute(one: datetime | None, other: datetime | None) -> bool:
     """Tell whether two instants lie in one minute, whatever their offsets."""
     if one is None or other is None:
         return False
-    return one.replace(second=0, microsecond=0) == other.replace(second=0, microsecond=0)
+    return minute_of(one) == minute_of(other)
+
+
+def minute_of(when: datetime) -> datetime:
+    """Return the minute in which an instant lies."""
+    return when.replace(second=0, microsecond=0)
 
 
 def predicted(own_slug: str, others: Iterable[tuple[str, str | None]]) -> str | None:

@@ -87,6 +87,8 @@ class SiteRow(Granted, table=True):
     gate_at: datetime | None = None
     # Watches after this may be posted all the same; None: none may.
     gate_reached: datetime | None = None
+    # When it was shut: what Trakt tells is to be read since then before anybody is asked.
+    gate_shut_at: datetime | None = None
 
 
 class ConnectionRow(Granted, table=True):

@@ -10,7 +10,9 @@ import pytest
 
 from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL, Work
 from app.demo.site import Answer, Habits
+from app.demo.trakt_door import CLOUDFLARE_504
 from app.demo.trakt_history import stamp
+from app.lookup import BEGINNING
 from app.notices import Kind
 from app.store import gates, looks, starts
 from app.tables import PostRow, SiteRow
@@ -18,6 +20,8 @@ from tests.test_look import later, newest, open_notices, posts, site, states, wa
 from tests.world import Clock, World, running_world
 
 DAY = timedelta(days=1)
+# A site on which nobody finds anything for now.
+MUTE = Habits(lists_nothing=True, feed_page_size=1, shown_after=timedelta(days=9))
 
 
 def theirs(world: World, work: Work, at: datetime, play: int) -> dict[str, list[object]]:
@@ -128,9 +132,44 @@ async def test_a_site_that_cannot_be_listed_is_asked_about_once_for_all(
         assert await open_notices(world) == []
 
 
+async def test_nobody_is_asked_and_no_gate_opens_before_trakt_was_read_since(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with restored(tmp_path, clock, MUTE) as world:
+        world.trakt.then(*[CLOUDFLARE_504] * 3, at="/sync/last_activities")
+        await world.work()
+        async with world.bridge.database.writing() as session:
+            row = await session.get(SiteRow, 1)
+            assert row is not None
+            # What the site showed so far has let all leave that is younger than this.
+            row.gate_reached = BEGINNING
+
+        clock.passes(minutes=1)
+        await world.work()
+
+        assert await open_notices(world) == []
+        assert (await site(world)).gate_at is not None
+
+
+async def test_a_gate_shut_again_asks_again_once_trakt_was_read(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with restored(tmp_path, clock, MUTE) as world:
+        await later(world, hours=3)
+        assert await open_notices(world) != []
+
+        clock.passes(hours=5)
+        world.trakt.then(*[CLOUDFLARE_504] * 2, at="/sync/last_activities")
+        new_process(world)
+        await world.work()
+        assert await open_notices(world) == []
+
+        await later(world, hours=3)
+        assert [one.kind for one in await open_notices(world)] == [Kind.GATE]
+
+
 async def test_what_a_person_says_is_there_is_not_sent(tmp_path: Path, clock: Clock) -> None:
-    habits = Habits(lists_nothing=True, feed_page_size=1, shown_after=timedelta(days=9))
-    async with restored(tmp_path, clock, habits) as world:
+    async with restored(tmp_path, clock, MUTE) as world:
         await later(world, hours=3)
         (asked,) = await open_notices(world)
         assert asked.kind == Kind.GATE

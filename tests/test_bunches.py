@@ -1,23 +1,34 @@
 """Many plays of one show that become known at once: the person is asked once, for all of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from app import database, migrate, settings
 from app.database import Database
 from app.demo.catalogue import DARK, DUNE, OFFICE, EpisodeOf, Show
 from app.demo.trakt_door import CLOUDFLARE_504
+from app.diff import Findings
 from app.notices import Kind
 from app.outbox import State, Why
-from app.store import bunches, notices, watches
-from app.tables import AccountRow, ConnectionRow, NoticeRow, PostRow, SiteRow
+from app.store import bunches, notices, sightings, watches
+from app.tables import AccountRow, ConnectionRow, NoticeRow, PostRow, SiteRow, WatchRow
 from app.watch import Episode, Ids, Watch
 from app.watch import Show as Series
 from tests.conftest import NOON
 from tests.polling import poll, settled
+from tests.postgres import new_database
 from tests.world import World
+
+LATER = NOON + timedelta(days=1)
+WAITING_FOR_A_LOCK = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 def of(show: Show, number: int, season: int = 1) -> list[EpisodeOf]:
@@ -140,20 +151,14 @@ async def store(database_url: str) -> AsyncIterator[Database]:
     await made.close()
 
 
+def a_play(number: int) -> Watch:
+    work = Episode(Series("Dark", 2017, Ids(trakt=4)), 1, number, None, Ids(trakt=100 + number))
+    return Watch("trakt", str(number), NOON + timedelta(minutes=number), work)
+
+
 async def fill(store: Database, number: int = 33) -> None:
     """A connection that has just told ``number`` plays of one show at once."""
-    read = [
-        (
-            Watch(
-                "trakt",
-                str(n),
-                NOON + timedelta(minutes=n),
-                Episode(Series("Dark", 2017, Ids(trakt=4)), 1, n, None, Ids(trakt=100 + n)),
-            ),
-            {"id": n},
-        )
-        for n in range(1, number + 1)
-    ]
+    read = [(a_play(n), {"id": n}) for n in range(1, number + 1)]
     async with store.writing() as session:
         session.add(AccountRow(me="https://ada.example/", created_at=NOON))
         await session.flush()
@@ -201,7 +206,7 @@ async def test_the_answer_decides_over_each_of_them_and_ends_the_question(
             case "all":
                 assert await bunches.post_all(session, notice, now) == 33
             case "none":
-                assert await bunches.archive_all(session, notice, now) == 33
+                await bunches.keep_all(session, notice, now)
             case _:
                 # The last one is nobody's: a form may say anything.
                 assert await bunches.post_some(session, notice, [1, 2, 999], now) == 2
@@ -212,9 +217,64 @@ async def test_the_answer_decides_over_each_of_them_and_ends_the_question(
         assert await notices.open_ones(session, 1) == []
         post = await session.get(PostRow, 1)
     assert states == {
-        name: n for name, n in {"queued": posted, "archived": 33 - posted}.items() if n
+        name: n for name, n in {"queued": posted, "skipped": 33 - posted}.items() if n
     }
     assert ("to post it" if posted else "unposted") in told[-1].said
     if posted:
         assert post is not None
         assert (post.due_at, post.why, post.notice_id) == (now, None, None)
+
+
+async def test_what_was_kept_unposted_stays_so_when_its_date_is_corrected(
+    store: Database,
+) -> None:
+    await fill(store)
+    async with store.writing() as session:
+        notice = await notices.one(session, 1, 1)
+        assert notice is not None
+        await bunches.keep_all(session, notice, NOON + timedelta(days=1))
+    async with store.reading() as session:
+        (known,) = await sightings.known(session, 1, ["1"])
+    item = a_play(1)
+    corrected = replace(item, watched_at=NOON + timedelta(hours=1))
+
+    async with store.writing() as session:
+        row = await session.get(ConnectionRow, 1)
+        assert row is not None
+        findings = Findings(corrected=((known, (corrected, {"id": 1})),))
+        await sightings.settle(session, row, findings, LATER, LATER)
+
+    async with store.reading() as session:
+        ((watch, post),) = await watches.page(session, 1, 1, text="S01E01")
+    assert watch.watched_at == corrected.watched_at
+    assert post is not None
+    assert post.state == State.SKIPPED
+
+
+async def test_an_answer_for_all_and_one_for_a_single_watch_never_wait_for_each_other(
+    postgres: Any,  # noqa: ANN401 - the server of a library without types
+) -> None:
+    url = settings.database(new_database(postgres))
+    migrate.upgrade(url)
+    store = Database(url)
+    await fill(store)
+
+    async def keep_all() -> None:
+        async with store.writing() as session:
+            notice = await notices.one(session, 1, 1)
+            assert notice is not None
+            await bunches.keep_all(session, notice, LATER)
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group, store.writing() as session:
+        # The first half of `watches.hold`, as a button does it.
+        await session.get(WatchRow, 1, with_for_update={"key_share": True})
+        group.create_task(keep_all())
+        async with store.reading() as other:
+            while not await other.scalar(text(WAITING_FOR_A_LOCK)):
+                pass
+        post = await session.get(PostRow, 1, with_for_update=True)
+        assert post is not None
+        post.state, post.why = State.QUEUED, None
+    async with store.reading() as session:
+        assert await watches.states(session, 1) == {"queued": 1, "skipped": 32}
+    await store.close()

@@ -14,6 +14,8 @@ from app.lookup import (
     Progress,
     Told,
     Way,
+    clue,
+    clues,
     digest,
     is_second,
     match,
@@ -176,6 +178,29 @@ def test_nothing_inside_of_an_entry_makes_reading_it_fail(properties: dict[str, 
 
     assert entry is not None
     match(told(), [entry])
+
+
+ENTRIES = st.lists(
+    st.builds(
+        Entry,
+        url=st.sampled_from(["https://ada.example/1", "https://ada.example/2"]),
+        marker=st.sampled_from([None, "1", "2"]),
+        work_url=st.sampled_from([None, DUNE_URL, f"{DUNE_URL}-2"]),
+        published=st.sampled_from([None, EVENING, EVENING + timedelta(seconds=20), NOON]),
+        content_digest=st.sampled_from([None, "one", "two", "three"]),
+    ),
+    max_size=6,
+)
+
+
+@given(ENTRIES, st.sampled_from([None, DUNE_URL]), st.sampled_from([None, EVENING]))
+def test_what_is_found_by_its_clues_is_what_is_found_among_all(
+    entries: list[Entry], work_url: str | None, at: datetime | None
+) -> None:
+    one = Told("1", work_url, at, contents=frozenset({"one", "two"}), since=at)
+    near = [entry for key in clues(one) for entry in entries if clue(entry) == key]
+
+    assert match(one, near) == match(one, entries)
 
 
 def page(*days: int, marked: bool = True) -> list[Entry]:

@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from app.diff import Read
 from app.notices import Kind
-from app.outbox import Post, Standing, State, Why, planned, released
+from app.outbox import Action, Post, State, Why, acted, planned, released
 from app.store import notices, posts, watches
 from app.store.watches import Listed
 from app.tables import ConnectionRow, NoticeRow, PostRow, SightingRow, WatchRow
@@ -135,10 +135,9 @@ async def post_all(session: AsyncSession, notice: NoticeRow, now: datetime) -> i
     return await post_some(session, notice, every, now)
 
 
-async def archive_all(session: AsyncSession, notice: NoticeRow, now: datetime) -> int:
-    """Keep all that waits for the answer unposted; return how many. Closes the notice."""
-    every = len(await members(session, notice))
-    return every - await post_some(session, notice, (), now)
+async def keep_all(session: AsyncSession, notice: NoticeRow, now: datetime) -> None:
+    """Keep all that waits for the answer unposted. Closes the notice."""
+    await post_some(session, notice, (), now)
 
 
 async def post_some(
@@ -149,23 +148,37 @@ async def post_some(
     Closes the notice, which is locked by whoever calls, see `notices.one`.
     """
     wanted, posted = set(watch_ids), 0
-    # Locked: the person may decide about a single one of them at the same moment.
-    held = await session.execute(
-        waiting(notice).with_for_update(of=PostRow).execution_options(populate_existing=True)
-    )
-    for watch, post in held.all():
+    for watch, post in await held(session, notice):
         post.notice_id = None
         if watch.id in wanted:
             posts.write(post, released(posts.value(post), now))
             posted += 1
         else:
-            watch.post_id, watch.standing = None, Standing.ARCHIVED
-            await session.delete(post)
+            # Kept as a decision, which a corrected date or another start does not undo.
+            posts.write(post, acted(posts.value(post), Action.SKIP, now))
+            post.trouble = None
         said = POSTED if watch.id in wanted else UNPOSTED
         await watches.tell(session, watch.id or 0, said, now)
     await notices.close(session, notice.account_id, Kind.BUNCH, now, notice.subject)
     await session.flush()
     return posted
+
+
+async def held(session: AsyncSession, notice: NoticeRow) -> list[tuple[WatchRow, PostRow]]:
+    """Return the watches that wait for the answer to a notice, locked with their posts.
+
+    The person may decide about a single one of them at the same moment, and locks in the same
+    order, see `watches.hold`: the watch, then its post.
+    """
+    rows = waiting(notice)
+    found = (await session.execute(rows.with_for_update(of=WatchRow, key_share=True))).all()
+    ids = [watch.id for watch, _ in found]
+    locked = await session.execute(
+        rows.where(col(WatchRow.id).in_(ids))
+        .with_for_update(of=PostRow)
+        .execution_options(populate_existing=True)
+    )
+    return [(row[0], row[1]) for row in locked]
 
 
 async def close_empty(session: AsyncSession, account_id: int, now: datetime) -> None:

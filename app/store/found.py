@@ -12,7 +12,7 @@ from sqlmodel import col
 from app import lookup, outbox
 from app.hentry import Telling, url, zone
 from app.hentry import content as wording
-from app.lookup import Entry, Told
+from app.lookup import Clue, Entry, Told
 from app.outbox import Standing, State
 from app.store import posts
 from app.tables import AccountRow, FoundRow, PostRow, WatchRow
@@ -115,11 +115,11 @@ async def candidates(
     session: AsyncSession, account_id: int, rows: Sequence[FoundRow]
 ) -> list[Known]:
     """Return the watches that one of the rows may tell of."""
-    minutes = {row.published_at for row in rows if row.published_at and row.work_url}
+    dates = {row.published_at for row in rows if row.published_at and row.work_url}
+    minutes = {lookup.minute_of(at) for at in dates}
     near = [
-        (col(WatchRow.watched_at) >= at.replace(second=0, microsecond=0))
-        & (col(WatchRow.watched_at) < at.replace(second=0, microsecond=0) + MINUTE)
-        for at in minutes
+        (col(WatchRow.watched_at) >= at) & (col(WatchRow.watched_at) < at + MINUTE)
+        for at in sorted(minutes)
     ]
     ways = [
         col(WatchRow.key).in_([row.marker for row in rows if row.marker]),
@@ -141,14 +141,18 @@ async def give(
     session: AsyncSession, known: Sequence[Known], rows: Sequence[FoundRow], now: datetime
 ) -> int:
     """Join watches with the posts that tell of them, each post once; return how many."""
-    free = {row.place: row for row in rows}
+    free: dict[Clue, dict[Entry, FoundRow]] = {}
+    for row in rows:
+        entry = entry_in(row)
+        free.setdefault(lookup.clue(entry), {})[entry] = row
     account = await session.get(AccountRow, known[0].watch.account_id) if known else None
     given = 0
     for one in known:
-        entry = lookup.match(told_of(one, account), [entry_in(row) for row in free.values()])
-        row = free.pop(entry.place, None) if entry else None
-        if row is not None and await join(session, one, row, now):
-            given += 1
+        told = told_of(one, account)
+        near = (entry for clue in lookup.clues(told) for entry in free.get(clue, {}))
+        if match := lookup.match(told, near):
+            row = free[lookup.clue(match)].pop(match)
+            given += await join(session, one, row, now)
     return given
 
 
@@ -240,14 +244,14 @@ async def newest(session: AsyncSession, account_id: int, now: datetime) -> datet
 
 
 async def is_unknown_since(session: AsyncSession, account_id: int, since: datetime | None) -> bool:
-    """Tell whether the site shows a post of a watch, dated later, that is not known as ours."""
+    """Tell whether the site shows a post, not dated before, that may be ours without a marker."""
     if since is None:
         return False
     free = select(col(FoundRow.id)).where(
         col(FoundRow.account_id) == account_id,
         col(FoundRow.post_id).is_(None),
         col(FoundRow.marker).is_(None),
-        col(FoundRow.published_at) > since,
+        col(FoundRow.published_at).is_(None) | (col(FoundRow.published_at) > since),
     )
     return await session.scalar(free.limit(1)) is not None
 

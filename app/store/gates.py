@@ -37,9 +37,11 @@ async def beat(session: AsyncSession, key_name: str, now: datetime) -> datetime 
 async def shut(session: AsyncSession, since: datetime, now: datetime) -> None:
     """Shut the gates of all sites: this database may be a copy as old as ``since``."""
     rows = await session.scalars(select(SiteRow).with_for_update())
-    for site in rows:
+    for site in rows.all():
         site.gate_at = min(since, site.gate_at or since)
-        site.gate_reached = now
+        site.gate_reached = site.gate_shut_at = now
+        # What was asked before was not about all that may wait now.
+        await notices.close(session, site.account_id, Kind.GATE, now)
         site.wants_all, site.look_due_at = True, now
         site.look_progress, site.looking_until = None, None
 
@@ -66,7 +68,7 @@ def reach(site: SiteRow, progress: Progress) -> None:
 
 def lift(site: SiteRow) -> None:
     """Open the gate of a site."""
-    site.gate_at = site.gate_reached = None
+    site.gate_at = site.gate_reached = site.gate_shut_at = None
 
 
 async def knows_posts(session: AsyncSession, account_id: int) -> bool:
@@ -139,11 +141,11 @@ async def ask(session: AsyncSession, now: datetime) -> None:
         .with_for_update(skip_locked=True)
     )
     for site in rows.all():
-        if site.gate_reached is None or not await is_read_since(session, site):
+        if site.gate_shut_at is None or not await is_read_since(session, site, site.gate_shut_at):
             continue
         count = len(await kept_back(session, site))
         wants, wait = posts.choice(site)
-        if count == 0 or (wants is Unsure.AGAIN and now - site.gate_reached >= wait):
+        if count == 0 or (wants is Unsure.AGAIN and now - site.gate_shut_at >= wait):
             lift(site)
             await notices.close(session, site.account_id, Kind.GATE, now)
         else:
@@ -160,16 +162,24 @@ def question(count: int) -> str:
     )
 
 
-async def is_read_since(session: AsyncSession, site: SiteRow) -> bool:
-    """Tell whether Trakt has been read since the gate was shut; without one, nothing is to."""
+async def is_read_since(session: AsyncSession, site: SiteRow, shut_at: datetime) -> bool:
+    """Tell whether all of Trakt has been read since the gate was shut; without one, nothing is to.
+
+    A turn that left something for the next one, or an archive under way, may tell of more.
+    """
     found = await session.scalars(
         select(ConnectionRow).where(
             col(ConnectionRow.account_id) == site.account_id,
             col(ConnectionRow.sealed_tokens).is_not(None),
         )
     )
-    reached = site.gate_reached
-    return all(reached and row.polled_at and row.polled_at >= reached for row in found)
+    return all(
+        row.polled_at
+        and row.polled_at >= shut_at
+        and row.reading_since is None
+        and row.archive_page is None
+        for row in found
+    )
 
 
 async def answer(session: AsyncSession, account_id: int, now: datetime, *, there: bool) -> int:

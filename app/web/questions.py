@@ -70,22 +70,31 @@ async def settle(
     return RedirectResponse(f"/?said={said}", status_code=303)
 
 
+async def bunch(writing: AsyncSession, notice: NoticeRow) -> NoticeRow | None:
+    """Return the open notice of a bunch, locked; None when it is over.
+
+    The connection is locked before, as a poll does that adds to it.
+    """
+    await connections.of_account(writing, notice.account_id, lock=True)
+    return await notices.one(writing, notice.account_id, notice.id or 0)
+
+
 async def post_all(writing: AsyncSession, notice: NoticeRow, now: datetime, _form: Form) -> None:
     """Post the whole bunch."""
-    if held := await notices.one(writing, notice.account_id, notice.id or 0):
+    if held := await bunch(writing, notice):
         await bunches.post_all(writing, held, now)
 
 
 async def keep_all(writing: AsyncSession, notice: NoticeRow, now: datetime, _form: Form) -> None:
     """Post none of the bunch."""
-    if held := await notices.one(writing, notice.account_id, notice.id or 0):
-        await bunches.archive_all(writing, held, now)
+    if held := await bunch(writing, notice):
+        await bunches.keep_all(writing, held, now)
 
 
 async def post_ticked(writing: AsyncSession, notice: NoticeRow, now: datetime, form: Form) -> None:
     """Post those of the bunch that are ticked."""
     ticked = [number(str(value)) for value in form.getlist("watch")]
-    if held := await notices.one(writing, notice.account_id, notice.id or 0):
+    if held := await bunch(writing, notice):
         await bunches.post_some(writing, held, ticked, now)
 
 
