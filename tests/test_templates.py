@@ -157,6 +157,7 @@ def dashboard(**values: object) -> Page:
         "needs": [],
         "asks_later": False,
         "is_busy": False,
+        "has_lost_addresses": False,
     }
     return "dashboard.html", base(**(full | values))
 
