@@ -4,7 +4,7 @@ PY := .venv/bin/python
 # The lock is whole: left to look for more, older pips take `coverage[toml]` from outside of it.
 PIP := $(PY) -m pip --quiet --disable-pip-version-check install --no-deps --require-hashes
 
-.PHONY: help demo run doctor test torture check bench peer screenshots lock
+.PHONY: help demo run doctor test torture check audit bench peer screenshots lock
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/'
@@ -29,6 +29,11 @@ check: .venv/dev  ## Check format, style, types and the direction of imports
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest --quiet --numprocesses=0 tests/test_imports.py
+
+audit:  ## Ask the advisory services about all locked packages (needs uv and the internet)
+	@uvx pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
+		--requirement requirements-dev.txt || { \
+		echo "Something was found, or it was not audited because the service could not be asked; see above" >&2; exit 1; }
 
 bench: .venv/dev  ## Measure the bridge on this machine (ARGS="--help" tells the choices)
 	@$(PY) -m bench $(ARGS)
