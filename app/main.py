@@ -43,6 +43,7 @@ from app.web import (
 from app.web.bridge import Bridge, the_bridge
 from app.web.door import Door
 from app.web.headers import SecurityHeaders, protect
+from app.web.observe import HEADER, Observed, request_id
 from app.web.problems import problem
 from app.web.session import SignedOut
 from app.web.views import HERE, plain_trouble_page, trouble_page
@@ -86,6 +87,7 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Door, bridge=bridge)
     app.add_middleware(SecurityHeaders, secure=settings.secure)
+    app.add_middleware(Observed, metrics=bridge.metrics)
     app.add_exception_handler(SignInError, on_sign_in_error)
     app.add_exception_handler(SignedOut, on_signed_out)
     app.add_exception_handler(HTTPException, on_http_error)
@@ -190,7 +192,9 @@ def on_bug(request: Request, error: Exception) -> Response:
     """Show that the fault is ours; the server logs the rest."""
     bridge = the_bridge(request)
     bridge.metrics.bug("page", error, bridge.now())
-    response = plain_trouble_page(request, problem(SignInError("broken")))
+    told = problem(SignInError("broken", f"In the log it is request={request_id()}."))
+    response = plain_trouble_page(request, told)
     # Starlette answers for bugs outside all middleware.
+    response.headers[HEADER] = request_id()
     protect(response.headers, request.url.path, secure=bridge.settings.secure)
     return response

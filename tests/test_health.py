@@ -242,6 +242,7 @@ async def test_a_watch_that_was_posted_is_counted_all_the_way(world: World) -> N
     assert value(told, 'ownyourtrakt_requests_total{neighbour="trakt-auth",status="2xx"}') == 1
     assert value(told, 'ownyourtrakt_requests_total{neighbour="site",status="2xx"}') >= 3
     assert value(told, 'ownyourtrakt_request_duration_seconds_count{neighbour="trakt-auth"}') == 1
+    assert value(told, 'ownyourtrakt_page_duration_seconds_count{status="3xx"}') >= 4
     assert value(told, "ownyourtrakt_trakt_budget_limit") == 500
     assert value(told, "ownyourtrakt_trakt_budget_left") < 500
 
