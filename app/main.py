@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from ipaddress import ip_network
+from signal import SIGTERM
 
 import httpx2
 import structlog
@@ -15,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.database import Database
+from app.disk import loss_here
 from app.errors import SignInError
 from app.http import client
 from app.keys import Keys
@@ -23,11 +26,13 @@ from app.metrics import Metrics
 from app.notify import Notifier, check_urls
 from app.poll import Poller
 from app.publish import Publisher
+from app.pulse import Pulse
 from app.refresh import Refresher
-from app.scheduler import Scheduler
+from app.scheduler import Errand, Scheduler
 from app.settings import Settings
 from app.sources.budget import Budget
 from app.sources.trakt import Trakt
+from app.store import connections
 from app.vault import Vault
 from app.web import (
     admission,
@@ -65,9 +70,37 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utcnow) -> Fast
         SettingsError: a setting that only the parts themselves can judge is wrong.
 
     """
+    check(settings)
+    return app_of(*assembled(settings, now))
+
+
+async def errand(
+    settings: Settings, now: Callable[[], datetime] = utcnow, *, everybody: bool = False
+) -> Errand:
+    """Do what is due, without pages, and end; SIGTERM ends it sooner, between two claims.
+
+    ``everybody``: all connections are due now, as far as Trakt asked for no wait.
+
+    Raises:
+        SettingsError: as `create_app`.
+
+    """
+    check(settings)
+    bridge, scheduler = assembled(settings, now)
+    asyncio.get_running_loop().add_signal_handler(SIGTERM, scheduler.stop)
+    try:
+        if everybody:
+            async with bridge.database.writing() as session:
+                await connections.hasten(session, now())
+        return await scheduler.errand()
+    finally:
+        await closed(bridge, scheduler)
+
+
+def check(settings: Settings) -> None:
+    """Stop the start at what only the parts themselves can judge. Raises SettingsError."""
     admission.check_allowed_sites(settings)
     check_urls(settings)
-    return app_of(*assembled(settings, now))
 
 
 def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
@@ -127,8 +160,11 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
     publisher = Publisher(database, sites, keys, now, settings.waits, metrics)
     looker = Looker(database, sites, keys, now, settings.waits, metrics)
     notifier = Notifier(database, vault, now, settings, metrics)
+    # The operator's own word, like DATABASE_URL: it may lead anywhere, also to the next room.
+    anywhere = client([ip_network("0.0.0.0/0"), ip_network("::/0")], about=about)
+    pulse = Pulse(settings.heartbeat_url, anywhere, settings.waits.heartbeat_deadline)
     scheduler = Scheduler(
-        database, poller, publisher, looker, notifier, now, settings.waits, metrics
+        database, poller, publisher, looker, notifier, pulse, now, settings.waits, metrics
     )
     # Strangers choose what the pages fetch; the work goes on however slow their names are.
     strangers = neighbour("site")
@@ -143,6 +179,7 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
         notifier=notifier,
         metrics=metrics,
         started_at=now(),
+        loss=loss_here(settings),
     )
     return bridge, scheduler
 
@@ -158,7 +195,13 @@ async def lifespan(bridge: Bridge, scheduler: Scheduler, _: FastAPI) -> AsyncIte
         scheduler.stop()
         await clockwork
         await scheduler.finish()
-        await bridge.close()
+        await closed(bridge, scheduler)
+
+
+async def closed(bridge: Bridge, scheduler: Scheduler) -> None:
+    """Close all connections."""
+    await bridge.close()
+    await scheduler.pulse.http.aclose()
 
 
 async def on_sign_in_error(request: Request, error: Exception) -> Response:

@@ -23,6 +23,7 @@ from app.metrics import Metrics
 from app.notify import Notifier
 from app.poll import Poller
 from app.publish import Publisher
+from app.pulse import Pulse
 from app.rotate import judge_all
 from app.store import accounts, connections, gates, lease, looks, notices, posts, undecided
 from app.store.looks import Turn as LookTurn
@@ -36,6 +37,34 @@ ARCHIVES = 4
 POSTS = 50
 LOOKS = 10
 TELLINGS = 4
+# What is due within this part of an interval counts as due where the scheduler comes only now
+# and then: jitter moves a turn by up to a tenth of it.
+NEARLY = 0.2
+
+
+class Work(set[asyncio.Task[None]]):
+    """Work of one kind that is under way, and how much of it was begun so far."""
+
+    begun = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What was begun by a scheduler that came to do what was due, and when to come again.
+
+    ``is_done``: nothing that is due was left; otherwise it was told to end, took too long, or left
+    it to another process that schedules.
+    """
+
+    polls: int
+    archive_pages: int
+    looks: int
+    posts: int
+    messages: int
+    next_due_at: datetime | None
+    is_done: bool
+    is_left_to_another: bool = False
+
 
 Note = Callable[[Exception], Awaitable[None]]
 
@@ -54,16 +83,18 @@ class Scheduler:
     publisher: Publisher
     looker: Looker
     notifier: Notifier
+    pulse: Pulse
     now: Callable[[], datetime]
     waits: Waits
     metrics: Metrics
     poked: asyncio.Event = field(default_factory=asyncio.Event)
     is_stopping: bool = False
-    polls: set[asyncio.Task[None]] = field(default_factory=set)
-    archives: set[asyncio.Task[None]] = field(default_factory=set)
-    posts: set[asyncio.Task[None]] = field(default_factory=set)
-    looks: set[asyncio.Task[None]] = field(default_factory=set)
-    tellings: set[asyncio.Task[None]] = field(default_factory=set)
+    polls: Work = field(default_factory=Work)
+    archives: Work = field(default_factory=Work)
+    posts: Work = field(default_factory=Work)
+    looks: Work = field(default_factory=Work)
+    tellings: Work = field(default_factory=Work)
+    pulses: Work = field(default_factory=Work)
     tended_at: datetime | None = None
     name: str = field(default_factory=own_name)
     renewed_at: datetime | None = None
@@ -72,7 +103,7 @@ class Scheduler:
     @property
     def running(self) -> set[asyncio.Task[None]]:
         """All work that is under way."""
-        return self.polls | self.archives | self.posts | self.looks | self.tellings
+        return self.polls | self.archives | self.posts | self.looks | self.tellings | self.pulses
 
     def poke(self) -> None:
         """Look for due work at once."""
@@ -88,7 +119,7 @@ class Scheduler:
         while not self.is_stopping:
             self.poked.clear()
             try:
-                await self.start_due()
+                await self.round()
                 rest = await self.rest()
             except Exception as error:
                 # Nothing that happens to one account may stop the others for good.
@@ -97,6 +128,75 @@ class Scheduler:
                 rest = self.waits.longest_rest
             await poked_or_after(self.poked, rest)
         await self.guarded("lease", self.step_down())
+
+    async def round(self) -> None:
+        """Start what is due; when that went well, give a sign of life, once a minute."""
+        before = self.tended_at
+        await self.start_due()
+        if self.tended_at not in {None, before} and self.pulse.url and not self.pulses:
+            self.start(self.pulses, self.guarded("pulse", self.pulse.beat()))
+
+    async def errand(self) -> Errand:
+        """Do all that is due and what becomes due by that, then give a sign of life.
+
+        A turn of Trakt that is nearly due counts as due: whoever comes every half hour would
+        otherwise find most of them not due yet. Where another process schedules, it does that.
+        """
+        began_at = self.now()
+        async with self.database.writing() as session:
+            nearly = began_at + self.poller.interval * NEARLY
+            await connections.hasten(session, began_at, nearly)
+        is_ours = await self.takes_charge(began_at + self.waits.scheduler_lease)
+        is_done = is_ours and await self.all_done(began_at + self.waits.longest_errand)
+        await self.step_down()
+        await self.finish()
+        if is_done and self.pulse.url:
+            await self.pulse.beat()
+        return Errand(
+            polls=self.polls.begun,
+            archive_pages=self.archives.begun,
+            looks=self.looks.begun,
+            posts=self.posts.begun,
+            messages=self.tellings.begun,
+            next_due_at=await self.next_due(),
+            is_done=is_done,
+            is_left_to_another=not is_ours and not self.is_stopping,
+        )
+
+    async def takes_charge(self, end: datetime) -> bool:
+        """Become who schedules; tell whether that was possible before ``end``.
+
+        A process that was killed leaves a lease behind, which is waited for.
+        """
+        while not self.is_stopping:
+            if await self.is_in_charge():
+                return True
+            if self.now() >= end:
+                return False
+            await poked_or_after(self.poked, self.waits.succession)
+        return False
+
+    async def all_done(self, end: datetime) -> bool:
+        """Do what is due, and ask what that raised; tell whether that was before ``end``."""
+        if not await self.until_idle(end):
+            return False
+        async with self.database.writing() as session:
+            await self.beat(session, self.now())
+        return await self.until_idle(end)
+
+    async def until_idle(self, end: datetime) -> bool:
+        """Do what is due until nothing is, not even soon; tell whether that was before ``end``."""
+        while not self.is_stopping and self.now() < end:
+            self.poked.clear()
+            await self.start_due()
+            if self.is_standing_by:
+                return False
+            due, now = await self.next_due(), self.now()
+            is_soon = due is not None and due < now + self.waits.linger
+            if not is_soon and not self.running and not self.poked.is_set():
+                return True
+            await poked_or_after(self.poked, await self.rest())
+        return False
 
     async def start_due(self) -> None:
         """Start all that is due and for which there is a place, if this is who schedules."""
@@ -148,10 +248,7 @@ class Scheduler:
     def stand_by(self, other: str) -> None:
         """Claim nothing while another process holds the lease; say so once."""
         if not self.is_standing_by:
-            log.warning(
-                "another process holds the scheduler; this one answers pages and stands by",
-                holder=other,
-            )
+            log.warning("another process holds the scheduler; this one stands by", holder=other)
         # The other one beats: how long it was silent is asked anew when it is our turn.
         self.renewed_at = self.tended_at = None
         self.is_standing_by = True
@@ -185,26 +282,33 @@ class Scheduler:
             return await looks.claim(session, now, now + self.waits.look_lease, places)
 
     async def tend(self, session: AsyncSession, now: datetime) -> datetime:
-        """Beat once a minute, and ask people what only they can tell; return when last done.
+        """Beat once a minute, and ask people what only they can tell; return when last done."""
+        if self.tended_at and self.tended_at <= now < self.tended_at + self.waits.heartbeat:
+            return self.tended_at
+        await self.beat(session, now)
+        return now
+
+    async def beat(self, session: AsyncSession, now: datetime) -> None:
+        """Note that we work, and ask people what only they can tell.
 
         At the start a long silence may mean that this database is an old copy, put back.
         """
-        if self.tended_at and self.tended_at <= now < self.tended_at + self.waits.heartbeat:
-            return self.tended_at
-        last = await gates.beat(session, self.poller.refresher.vault.key_name, now)
-        if self.tended_at is None and last and now - last > 2 * self.poller.interval:
+        key_name = self.poller.refresher.vault.key_name
+        last = await gates.beat(session, key_name, now, 2 * self.poller.interval)
+        if last:
             log.warning("silent since", heartbeat=last)
+        if last and self.tended_at is None:
             await gates.shut(session, last, now)
         await gates.ask(session, now)
         await undecided.tell(session, now, self.waits.unsure_told_after)
         await undecided.end(session, now)
         await accounts.sweep(session, now)
-        return now
 
-    def start(self, running: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    def start(self, running: Work, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` beside all else and look again when it is done."""
         task = asyncio.create_task(work)
         running.add(task)
+        running.begun += 1
         task.add_done_callback(running.discard)
         task.add_done_callback(lambda _: self.poke())
 
@@ -229,6 +333,14 @@ class Scheduler:
         """Return how long there is nothing to do, as far as the rows tell."""
         if self.is_standing_by:
             return self.waits.succession
+        due, now = await self.next_due(), self.now()
+        waits = [due - now] if due else []
+        # The lease is renewed between two rests.
+        longest = min(self.waits.longest_rest, self.waits.scheduler_lease / 3)
+        return max(min([*waits, longest]), self.waits.shortest_rest)
+
+    async def next_due(self) -> datetime | None:
+        """Return when there is something to do next, as far as the rows tell."""
         now = self.now()
         async with self.database.reading() as session:
             times = [
@@ -237,10 +349,7 @@ class Scheduler:
                 await looks.next_due(session, now),
                 await notices.next_due(session),
             ]
-        waits = [when - now for when in times if when]
-        # The lease is renewed between two rests.
-        longest = min(self.waits.longest_rest, self.waits.scheduler_lease / 3)
-        return max(min([*waits, longest]), self.waits.shortest_rest)
+        return min((when for when in times if when), default=None)
 
     async def finish(self) -> None:
         """Let what is in flight end; what cannot end in time is left to its lease.

@@ -102,6 +102,14 @@ def own_address(checked: dict[str, Any]) -> str:
     return f"http://localhost:{checked.get('port', 8000)}"
 
 
+def web_address(value: str) -> str:
+    """Return ``value`` if it can be fetched; it may hold a key, so no complaint repeats it."""
+    parts = urlsplit(value.strip())
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username):
+        raise ValueError("must start with http:// or https:// and name a host, without a user name")
+    return value.strip()
+
+
 Origin = Annotated[str, AfterValidator(origin)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(comma_separated)]
 
@@ -136,6 +144,7 @@ class Settings(BaseSettings):
     notify_urls: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(apprise_urls), Field(repr=False)
     ] = ()
+    heartbeat_url: Annotated[str, AfterValidator(web_address), Field(repr=False)] = ""
     waits: Waits = Waits()
     # Set by `demo` alone: the simulated website to suggest on the first page.
     demo_site: str = ""

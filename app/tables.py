@@ -30,6 +30,8 @@ class AccountRow(SQLModel, table=True):
     created_at: datetime
     # Where this person wants to be told (Apprise URLs), sealed like tokens.
     sealed_notify_urls: str | None = Field(default=None, sa_type=Text)
+    # Silences that ended before this need not be shown any more.
+    silence_seen_at: datetime | None = None
 
 
 class Granted(SQLModel):
@@ -290,7 +292,7 @@ class NoticeRow(SQLModel, table=True):
 
 
 class HeartbeatRow(SQLModel, table=True):
-    """When the scheduler last worked on this database: one row."""
+    """When the scheduler last worked on this database, and its last long silence: one row."""
 
     __tablename__ = "heartbeat"
 
@@ -298,6 +300,9 @@ class HeartbeatRow(SQLModel, table=True):
     at: datetime
     # Which key it seals with, see `app.vault`; what an older version left does not say.
     key_name: str | None = None
+    # The last time that nobody worked for much too long.
+    silent_from: datetime | None = None
+    silent_until: datetime | None = None
 
 
 class LeaseRow(SQLModel, table=True):

@@ -80,6 +80,13 @@ class Waits(BaseModel, frozen=True):
     scheduler_lease: Span = timedelta(seconds=30)
     # Who stands by looks this often whether the lease is free.
     succession: Span = timedelta(seconds=1)
+    # The operator's HEARTBEAT_URL.
+    heartbeat_deadline: Span = timedelta(seconds=10)
+    # `poll` waits for what is due so soon, such as the next post of a site, but not for ever.
+    linger: Span = timedelta(seconds=15)
+    longest_errand: Span = timedelta(minutes=25)
+    # For so long a silence is shown, unless the person has seen it.
+    silence_shown: Span = timedelta(days=7)
     # One notification, by one service.
     notify_deadline: Span = timedelta(seconds=30)
 

@@ -1,6 +1,7 @@
 """What machines ask: health for platforms, figures for Prometheus."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import httpx2
@@ -87,7 +88,7 @@ async def test_the_beat_of_another_process_counts(world: World) -> None:
 
 async def beat(world: World) -> None:
     async with world.bridge.database.writing() as session:
-        await gates.beat(session, "a key", world.clock())
+        await gates.beat(session, "a key", world.clock(), timedelta(hours=1))
 
 
 async def test_a_database_that_is_out_of_date_is_told_in_words(world: World) -> None:

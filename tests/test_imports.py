@@ -14,10 +14,10 @@ LADDER = [
     {"demo"},
     {"main"},
     {"web", "scheduler"},
-    {"poll", "publish", "look", "notify"},
+    {"poll", "publish", "look", "notify", "pulse"},
     {"keys"},
     {"refresh", "rotate"},
-    {"sources", "indieweb", "store", "migrate"},
+    {"sources", "indieweb", "store", "migrate", "disk"},
     {"lookup", "diff", "copies"},
     {
         "database",

@@ -162,7 +162,7 @@ async def test_what_no_key_opens_is_named_with_what_its_person_must_do(db: Datab
 async def test_nothing_is_sealed_that_a_running_bridge_could_not_open(db: Database) -> None:
     await fill(db)
     async with db.writing() as session:
-        await gates.beat(session, Vault([OLD]).key_name, NOON)
+        await gates.beat(session, Vault([OLD]).key_name, NOON, timedelta(hours=1))
 
     with pytest.raises(StaleBridge):
         await rotate(db, Vault([NEW, OLD]), NOON + timedelta(minutes=1), print)

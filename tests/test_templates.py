@@ -157,6 +157,8 @@ def dashboard(**values: object) -> Page:
         "needs": [],
         "asks_later": False,
         "is_busy": False,
+        "silence": None,
+        "loss": None,
         "has_lost_addresses": False,
     }
     return "dashboard.html", base(**(full | values))

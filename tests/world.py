@@ -238,6 +238,7 @@ async def running_world(
         migrate.upgrade(settings.database_url)
         bridge, scheduler = assembled(settings, clock)
         stack.push_async_callback(bridge.close)
+        stack.push_async_callback(scheduler.pulse.http.aclose)
         await admission.prepare(bridge.database, settings)
         pages = app_of(bridge, scheduler)
         client = await stack.enter_async_context(browser_for(pages))

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import copies, demo, doctor, keys, schema, serve
+from app.cli import copies, demo, doctor, keys, poll, schema, serve
 
 cli = typer.Typer(
     help="Brings what you watch on Trakt home: each film and episode becomes a post on your site.",
@@ -12,6 +12,7 @@ cli = typer.Typer(
 )
 # In the order in which the help lists them.
 cli.command()(serve.serve)
+cli.command()(poll.poll)
 cli.command("migrate")(schema.migrate_database)
 cli.command()(doctor.doctor)
 cli.command()(copies.backup)

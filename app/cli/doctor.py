@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import database, migrate, private
 from app import settings as config
+from app.disk import loss_here
 from app.errors import FetchError
 from app.http import client, date_of
 from app.migrate import Schema
@@ -41,6 +42,7 @@ def doctor(
         ("settings", True, f"the bridge is at {settings.base_url}"),
         check_trakt_app(settings),
         check_files(settings),
+        *check_disk(loss_here(settings)),
         *check_database(settings),
         *(asyncio.run(check_reach(settings)) if reach else [check_clock(datetime.now(UTC))]),
     ]
@@ -95,6 +97,12 @@ def check_place(path: Path) -> Check:
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return ("database", True, f"{path} will be made by the first start")
     return ("database", False, f"{path} cannot be made: {folder} is not a folder we can write in")
+
+
+def check_disk(loss: str | None) -> Iterator[Check]:
+    """Tell when the disk will be thrown away with the database on it."""
+    if loss:
+        yield ("disk", False, loss)
 
 
 def check_schema(step: str | None) -> Check:

@@ -14,10 +14,11 @@ from app import __version__, logs
 from app import settings as config
 from app.cli.schema import migrated
 from app.cli.stops import settings_or_stop, stop
+from app.disk import loss_here
 from app.main import create_app
 from app.private import DOTENV
 from app.server import LARGEST_HEAD, patient
-from app.settings import SettingsError
+from app.settings import Settings, SettingsError
 
 log = structlog.get_logger()
 
@@ -34,6 +35,7 @@ def serve() -> None:
     if kept := migrated(settings, log.warning):
         log.info("the database was migrated; as it was it is kept", copy=str(kept))
     listener = listening("0.0.0.0", settings.port)  # noqa: S104 - a platform routes to any address
+    warn_of_loss(settings)
     log.info("serving", at=settings.base_url, version=__version__)
     if settings.secure and not settings.trusted_proxies:
         log.warning("there is a proxy in front, as BASE_URL is https: set TRUSTED_PROXIES=1")
@@ -55,6 +57,12 @@ def serve() -> None:
         )
     )
     server.run(sockets=[listener])
+
+
+def warn_of_loss(settings: Settings) -> None:
+    """Say loudly when the database is on a disk that will be thrown away."""
+    if loss := loss_here(settings):
+        log.error("%s: %s", "EVERYTHING WILL BE LOST AT THE NEXT RESTART", loss)
 
 
 def offer_secret_key() -> None:

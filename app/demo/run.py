@@ -52,6 +52,7 @@ def demo(port: int, *, browser: bool) -> None:
             trakt_auth_url=f"http://{LOOPBACK}:{auth}",
             poll_interval=INTERVAL,
             allowed_sites=(),
+            heartbeat_url="",
             allow_private_networks=f"{LOOPBACK}/32",
             demo_site=f"http://{LOOPBACK}:{site}/",
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -156,6 +156,20 @@ async def poll_now(session: AsyncSession, account_id: int, now: datetime) -> dat
     """
     row = await linked(session, account_id)
     return be_polled(row, now) if row else None
+
+
+async def hasten(session: AsyncSession, now: datetime, until: datetime | None = None) -> None:
+    """Make due what would be due by ``until``, except what the source asked us to wait with."""
+    column = col(ConnectionRow.next_poll_at)
+    await session.execute(
+        update(ConnectionRow)
+        .where(
+            column > now,
+            column <= until if until else true(),
+            col(ConnectionRow.resume_at).is_(None) | (col(ConnectionRow.resume_at) <= now),
+        )
+        .values(next_poll_at=now)
+    )
 
 
 async def linked(session: AsyncSession, account_id: int) -> ConnectionRow | None:

@@ -5,7 +5,8 @@ copy's age; watches after ``gate_reached`` may be posted all the same, because t
 than the moment at which the gate was shut, or because the site has been read that far.
 """
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,22 +17,53 @@ from app.notices import Kind
 from app.outbox import State, Unsure, said_there
 from app.store import notices, posts
 from app.store.watches import Listed
-from app.tables import ConnectionRow, HeartbeatRow, PostRow, SiteRow, WatchRow
+from app.tables import AccountRow, ConnectionRow, HeartbeatRow, PostRow, SiteRow, WatchRow
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A time in which no scheduler worked, longer than it should ever be."""
+
+    start: datetime
+    end: datetime
+
 
 WAITING = (State.QUEUED, State.HELD)
 
 
-async def beat(session: AsyncSession, key_name: str, now: datetime) -> datetime | None:
+async def beat(
+    session: AsyncSession, key_name: str, now: datetime, longest: timedelta
+) -> datetime | None:
     """Note that the scheduler works, and with which key it seals.
 
-    Return when it last did, None on a new database.
+    Return when it last did, if that is longer ago than ``longest``; such a silence is kept, to be
+    shown.
     """
     row = await session.get(HeartbeatRow, 1, with_for_update=True)
     if row is None:
         session.add(HeartbeatRow(at=now, key_name=key_name))
         return None
     last, row.at, row.key_name = row.at, now, key_name
+    if now - last <= longest:
+        return None
+    row.silent_from, row.silent_until = last, now
     return last
+
+
+async def silence(session: AsyncSession, account: AccountRow, since: datetime) -> Silence | None:
+    """Return the last long silence, if it ended after ``since`` and the person has not seen it."""
+    row = await session.get(HeartbeatRow, 1)
+    if row is None or row.silent_from is None or row.silent_until is None:
+        return None
+    unseen = max(since, account.silence_seen_at or since, account.created_at)
+    return Silence(row.silent_from, row.silent_until) if row.silent_until > unseen else None
+
+
+async def see_silence(session: AsyncSession, account_id: int, now: datetime) -> None:
+    """Note that a person has seen that nothing was done for a while."""
+    account = await session.get(AccountRow, account_id)
+    if account is not None:
+        account.silence_seen_at = now
 
 
 async def shut(session: AsyncSession, since: datetime, now: datetime) -> None:

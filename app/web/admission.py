@@ -72,6 +72,18 @@ async def admit(session: AsyncSession, settings: Settings, me: str, code: str) -
     raise SignInError("not_admitted", f"You signed in as {me}.")
 
 
+async def is_owner(session: AsyncSession, settings: Settings, me: str) -> bool:
+    """Tell whether ``me`` runs this instance: it claimed it, or is the first that a setting names.
+
+    Where a setting lets anyone in and names nobody, nobody is known to run it.
+    """
+    if settings.allowed_sites:
+        first = settings.allowed_sites[0]
+        return first != "*" and canonical(first, settings) == me
+    claim = await accounts.claim(session)
+    return claim is not None and claim.me == me
+
+
 def canonical(site: str, settings: Settings) -> str:
     """Return a site of ALLOWED_SITES as `me` URLs are written."""
     return profile_url(site, settings.allow_private_networks)

@@ -32,6 +32,8 @@ class Bridge:
     metrics: Metrics
     started_at: datetime
     limits: Limits = field(default_factory=Limits)
+    # What the owner must know of the disk, see `app.disk`.
+    loss: str | None = None
 
     @property
     def client_id(self) -> str:

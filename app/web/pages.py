@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from app.hentry import zone
 from app.indieweb.indieauth import missing_scopes
 from app.notices import Kind
-from app.store import accounts, connections, found, notices, posts, watches
+from app.store import accounts, connections, found, gates, notices, posts, watches
 from app.tables import ConnectionRow, SiteRow
 from app.web import admission, connect, session, signin
 from app.web.bridge import Bridge, TheBridge
@@ -40,6 +40,10 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         asked = await notices.open_ones(reading, person.id)
         is_sending = await posts.is_under_way(reading, site, now)
         addresses = await notices.addresses(reading, person.id, bridge.vault)
+        silence = await gates.silence(
+            reading, person.account, now - bridge.settings.waits.silence_shown
+        )
+        owns = await admission.is_owner(reading, bridge.settings, person.account.me)
     connection = linked[0] if linked else None
     return show(
         request,
@@ -53,10 +57,21 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         lacks=site_lacks(site),
         needs=needs(site, connection, states, asked),
         has_lost_addresses=addresses is None,
+        silence=silence,
+        loss=bridge.loss if owns else None,
         asks_later=any(notice.kind == Kind.START for notice in asked),
         leaves=True,
         is_busy=is_sending or is_reading(connection, now) or is_looking(site, now),
     )
+
+
+@router.post("/silence/seen")
+async def see_silence(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
+    """Show no more that the bridge was silent for a while."""
+    del form
+    async with bridge.database.writing() as writing:
+        await gates.see_silence(writing, person.id, bridge.now())
+    return RedirectResponse("/", status_code=303)
 
 
 def is_reading(connection: ConnectionRow | None, now: datetime) -> bool:

@@ -220,6 +220,7 @@ ENVIRONMENT = Environment(
 )
 ENVIRONMENT.filters.update(
     ago=ago,
+    amount=amount,
     bare=bare,
     by_region=by_region,
     compared=compared,

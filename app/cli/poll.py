@@ -1,0 +1,65 @@
+"""``poll``: do what is due and end, where no process may stay awake."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import structlog
+import typer
+
+from app import logs
+from app.cli.schema import migrated
+from app.cli.serve import warn_of_loss
+from app.cli.stops import readable_database_errors, settings_or_stop, stop
+from app.main import errand
+from app.scheduler import Errand
+from app.settings import SettingsError
+
+log = structlog.get_logger()
+
+
+def poll(
+    *,
+    due: Annotated[
+        bool, typer.Option("--due", help="Only what is due, not all connections.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Check Trakt, deliver all that is due, and end; no other process is needed."""
+    settings = settings_or_stop()
+    logs.configure(settings.log_format)
+    if kept := migrated(settings, log.warning):
+        log.info("the database as it was is kept", copy=str(kept))
+    warn_of_loss(settings)
+    try:
+        with readable_database_errors(settings):
+            done = asyncio.run(errand(settings, everybody=not due))
+    except SettingsError as error:
+        raise stop(str(error)) from None
+    typer.echo(to_json(done) if as_json else summary(done, datetime.now(UTC)))
+
+
+def to_json(done: Errand) -> str:
+    """Return what was done for a program to read."""
+    return json.dumps(asdict(done), default=datetime.isoformat)
+
+
+def summary(done: Errand, now: datetime) -> str:
+    """Return what was done in one line."""
+    counts = (
+        (done.polls, "look at Trakt", "looks at Trakt"),
+        (done.archive_pages, "page of older history", "pages of older history"),
+        (done.looks, "look at a site", "looks at sites"),
+        (done.posts, "post sent", "posts sent"),
+        (done.messages, "round of messages", "rounds of messages"),
+    )
+    said = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts if n)
+    if done.is_left_to_another:
+        return "Another process is at work on this database; what is due is left to it."
+    if not done.is_done:
+        return f"{said or 'Nothing was begun'}; more is due, the next run goes on."
+    wait = done.next_due_at and max((done.next_due_at - now).total_seconds() / 60, 0)
+    after = "nothing is to come" if wait is None else f"the next thing is due in {wait:.0f} minutes"
+    return f"{said or 'Nothing was due'}; {after}."
