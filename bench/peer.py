@@ -67,7 +67,7 @@ SAFEGUARDS = (
     Safeguard(
         "profile URLs that resolve to loopback are fetched",
         "every address is checked where it is connected",
-        ("tests/test_http.py::test_an_address_inside_is_refused_without_any_contact",),
+        ("tests/test_outgoing.py::test_no_kind_of_fetch_contacts_an_address_inside",),
     ),
     Safeguard(
         "no client timeouts or body caps",

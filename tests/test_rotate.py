@@ -176,12 +176,14 @@ async def test_nothing_is_sealed_that_a_running_bridge_could_not_open(db: Databa
 @asynccontextmanager
 async def started_anew(world: World, *keys: str) -> AsyncIterator[World]:
     """The same bridge after a new start with these keys, and the same browser."""
+    await world.scheduler.step_down()
     changed = world.settings.model_copy(update={"secret_key": keys})
     bridge, scheduler = assembled(changed, world.clock)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(bridge.database.close)
         stack.push_async_callback(bridge.http.aclose)
         stack.push_async_callback(bridge.trakt.http.aclose)
+        stack.push_async_callback(scheduler.step_down)
         await admission.prepare(bridge.database, changed)
         pages = app_of(bridge, scheduler)
         client = await stack.enter_async_context(browser_for(pages))
