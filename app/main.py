@@ -40,6 +40,7 @@ from app.web import (
     health,
     history,
     notifications,
+    operator,
     pages,
     questions,
     signin,
@@ -115,7 +116,7 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     )
     app.state.bridge = bridge
     # A look at a site for one watch comes before what a person decides about it.
-    for part in (signin, connect, site, questions, history, pages, notifications, health):
+    for part in (signin, connect, site, questions, history, pages, notifications, health, operator):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Door, bridge=bridge)

@@ -4,13 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, case, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Select, case, func, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped
 from sqlmodel import col
 
 from app.outbox import State
-from app.tables import AccountRow, ConnectionRow, HeartbeatRow, NoticeRow, PostRow, SiteRow
+from app.tables import (
+    AccountRow,
+    ConnectionRow,
+    HeartbeatRow,
+    LeaseRow,
+    NoticeRow,
+    PostRow,
+    SiteRow,
+)
 
 # How connections and sites are, in one word; what stops the most comes first.
 CONNECTION_WORDS = ("locked", "troubled", "well", "disconnected")
@@ -37,6 +45,25 @@ class Counts:
     notices: Mapping[str, int]
     overdue: int
     due_post_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """One account, and how it is doing; ``connection`` is the one that is linked, if any is."""
+
+    account: AccountRow
+    site: SiteRow
+    connection: ConnectionRow | None
+    posts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The database itself."""
+
+    kind: str
+    version: str
+    size: int  # bytes
 
 
 async def pulse(session: AsyncSession, now: datetime) -> Pulse:
@@ -124,3 +151,69 @@ async def due_post_since(session: AsyncSession, now: datetime) -> datetime | Non
 def age(since: datetime | None, now: datetime) -> timedelta:
     """Return how long ago something was; nothing was never, and a clock set back counts as now."""
     return max(now - since, timedelta()) if since else timedelta()
+
+
+async def doing(
+    session: AsyncSession, page: int, *, troubled: bool, most: int
+) -> tuple[int, list[Doing]]:
+    """Return how many accounts there are, and how those of one page, counted from 1, are doing.
+
+    ``troubled``: only those that somebody or something keeps from going on.
+    """
+    linked = (col(ConnectionRow.account_id) == col(AccountRow.id)) & col(
+        ConnectionRow.sealed_tokens
+    ).is_not(None)
+    found = (
+        select(AccountRow, SiteRow, ConnectionRow)
+        .join(SiteRow, col(SiteRow.account_id) == col(AccountRow.id))
+        .outerjoin(ConnectionRow, linked)
+        .where(*([is_troubled()] if troubled else []))
+    )
+    total = await session.scalar(select(func.count()).select_from(found.subquery())) or 0
+    shown = found.order_by(col(AccountRow.id)).limit(most).offset((page - 1) * most)
+    rows = (await session.execute(shown)).all()
+    states = await posts_of(session, [account.id or 0 for account, _, _ in rows])
+    return total, [
+        Doing(account, site, connection, states.get(account.id or 0, {}))
+        for account, site, connection in rows
+    ]
+
+
+def is_troubled() -> ColumnElement[bool]:
+    """Return what makes an account one with trouble."""
+    reasons = [
+        *(SiteRow.locked, SiteRow.paused, SiteRow.gate_at, SiteRow.trouble),
+        *(ConnectionRow.locked, ConnectionRow.trouble),
+    ]
+    return or_(*(col(reason).is_not(None) for reason in reasons))
+
+
+async def posts_of(session: AsyncSession, accounts: list[int]) -> dict[int, dict[str, int]]:
+    """Return how many posts of each state each of some accounts has."""
+    states: dict[int, dict[str, int]] = {}
+    rows = await session.execute(
+        select(col(PostRow.account_id), col(PostRow.state), func.count())
+        .where(col(PostRow.account_id).in_(accounts))
+        .group_by(col(PostRow.account_id), col(PostRow.state))
+    )
+    for account_id, state, number in rows:
+        states.setdefault(account_id, {})[state] = number
+    return states
+
+
+async def engine(session: AsyncSession) -> Engine:
+    """Return what kind of database this is, and how large it has become."""
+    if session.get_bind().dialect.name == "sqlite":
+        pages = "(SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size())"
+        asked = f"SELECT 'SQLite', sqlite_version(), {pages}"
+    else:
+        asked = (
+            "SELECT 'PostgreSQL', current_setting('server_version'), "
+            "pg_database_size(current_database())"
+        )
+    return Engine(*(await session.execute(text(asked))).one())
+
+
+async def holder(session: AsyncSession) -> str | None:
+    """Return who took the scheduler's lease last, None when it was given back."""
+    return await session.scalar(select(col(LeaseRow.owner)))

@@ -75,11 +75,11 @@ async def admit(session: AsyncSession, settings: Settings, me: str, code: str) -
 async def is_owner(session: AsyncSession, settings: Settings, me: str) -> bool:
     """Tell whether ``me`` runs this instance: it claimed it, or is the first that a setting names.
 
-    Where a setting lets anyone in and names nobody, nobody is known to run it.
+    With nothing but ``*`` nobody does: a stranger must not become the owner by being first.
     """
     if settings.allowed_sites:
-        first = settings.allowed_sites[0]
-        return first != "*" and canonical(first, settings) == me
+        named = [site for site in settings.allowed_sites if site != "*"]
+        return bool(named) and canonical(named[0], settings) == me
     claim = await accounts.claim(session)
     return claim is not None and claim.me == me
 

@@ -59,18 +59,18 @@ async def examined(bridge: Bridge) -> Health:
             pulse = await instance.pulse(reading, bridge.now())
     except (SQLAlchemyError, OSError, TimeoutError):
         return Health("trouble", "The database does not answer.", database_answers=False)
-    silence = MISSED_BEATS * bridge.settings.waits.heartbeat
-    return judged(pulse, migrate.schema_at(pulse.revision), bridge, silence)
+    return judged(pulse, bridge)
 
 
-def judged(pulse: Pulse, schema: Schema, bridge: Bridge, silence: timedelta) -> Health:
+def judged(pulse: Pulse, bridge: Bridge) -> Health:
     """Return what the signs of life mean.
 
     A database newer than this process is no trouble: a newer process is taking over, and until
     then this one answers. Overdue polls are none either: starting again would not speed them up.
     Nobody's beat is missed before this process itself had the time to beat.
     """
-    now = bridge.now()
+    now, schema = bridge.now(), migrate.schema_at(pulse.revision)
+    silence = MISSED_BEATS * bridge.settings.waits.heartbeat
     reasons = []
     if schema is Schema.OLD:
         reasons.append("The database is out of date; run: ownyourtrakt migrate")

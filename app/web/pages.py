@@ -183,6 +183,7 @@ async def settings_page(
     async with bridge.database.reading() as reading:
         linked = await connections.of_account(reading, person.id)
         held = await found.count(reading, person.id)
+        owns = await admission.is_owner(reading, bridge.settings, person.account.me)
     is_wrong = bool(problem or (choice and choice.problem))
     return show(
         request,
@@ -195,6 +196,7 @@ async def settings_page(
         problem=problem,
         choice=choice or Choice(site.unsure_choice, str(site.unsure_hours)),
         held=held,
+        owns=owns,
         leaves=True,
     )
 
