@@ -140,6 +140,7 @@ class Settings(BaseSettings):
     allow_private_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)] = ()
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     log_format: Literal["text", "json"] = "text"
+    sentry_dsn: Annotated[str, Field(repr=False)] = ""
     metrics_token: Annotated[str, AfterValidator(a_token), Field(repr=False)] = ""
     notify_urls: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(apprise_urls), Field(repr=False)

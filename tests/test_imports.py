@@ -27,6 +27,7 @@ LADDER = [
         "vault",
         "logs",
         "metrics",
+        "sentry",
         "hentry",
         "outbox",
         "notices",

@@ -20,7 +20,7 @@ from tests.test_settings import loaded
 from tests.world import Clock, World, running_world
 
 
-async def add_account(world: World, me: str, **trouble: Any) -> int:
+async def add_account(world: World, me: str, locked: str | None = None) -> int:
     async with world.bridge.database.writing() as session:
         account = AccountRow(me=me, created_at=NOON)
         session.add(account)
@@ -29,7 +29,7 @@ async def add_account(world: World, me: str, **trouble: Any) -> int:
         there: dict[str, Any] = {
             name: f"{me}{name}" for name in ("micropub", "authorization_endpoint", "token_endpoint")
         }
-        session.add(SiteRow(account_id=key, **there, **trouble))
+        session.add(SiteRow(account_id=key, **there, locked=locked))
         return key
 
 
@@ -105,7 +105,7 @@ async def test_the_operator_is_whom_the_setting_names_first(
 async def test_trouble_is_told_in_words_and_can_be_listed_alone(world: World) -> None:
     await world.ready()
     await add_account(world, "https://well.example/")
-    await add_account(world, "https://ill.example/", locked="Its key is refused")
+    await add_account(world, "https://ill.example/", "Its key is refused")
     world.clock.passes(minutes=5)
     world.site.then(Answer(429))
     world.trakt.watch(DUNE)
@@ -186,7 +186,7 @@ async def test_the_figures_are_right_on_both_databases(
     tmp_path: Path, clock: Clock, database_url: str
 ) -> None:
     async with running_world(tmp_path, clock, database_url=database_url) as world:
-        ada = await add_account(world, "https://ada.example/", paused="Five in a row")
+        ada = await add_account(world, "https://ada.example/", "Its key is refused")
         async with world.bridge.database.writing() as session:
             session.add(
                 ConnectionRow(
@@ -209,7 +209,7 @@ async def test_the_figures_are_right_on_both_databases(
 
     assert (counts.accounts, counts.overdue, counts.due_post_since) == (1, 1, None)
     assert counts.posts == doing.posts == {"queued": 1, "unsure": 2}
-    assert (counts.connections, counts.sites) == ({"well": 1}, {"paused": 1})
+    assert (counts.connections, counts.sites) == ({"well": 1}, {"locked": 1})
     assert pulse.overdue_since == NOON - timedelta(hours=1)
     assert pulse.beat_at is None
     assert total == 1

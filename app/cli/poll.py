@@ -9,7 +9,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from app import logs
+from app import logs, sentry
 from app.cli.schema import migrated
 from app.cli.serve import warn_of_loss
 from app.cli.stops import readable_database_errors, settings_or_stop, stop
@@ -30,6 +30,10 @@ def poll(
     """Check Trakt, deliver all that is due, and end; no other process is needed."""
     settings = settings_or_stop()
     logs.configure(settings.log_format)
+    try:
+        sentry.start(settings)
+    except SettingsError as error:
+        raise stop(str(error)) from None
     if kept := migrated(settings, log.warning):
         log.info("the database as it was is kept", copy=str(kept))
     warn_of_loss(settings)

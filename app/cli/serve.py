@@ -10,7 +10,7 @@ import structlog
 import typer
 import uvicorn
 
-from app import __version__, logs
+from app import __version__, logs, sentry
 from app import settings as config
 from app.cli.schema import migrated
 from app.cli.stops import settings_or_stop, stop
@@ -29,6 +29,7 @@ def serve() -> None:
     settings = settings_or_stop()
     logs.configure(settings.log_format)
     try:
+        sentry.start(settings)
         app = create_app(settings)
     except SettingsError as error:
         raise stop(str(error)) from None
