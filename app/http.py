@@ -7,6 +7,7 @@ check of its own. Answers are read whole, up to a cap, within one deadline.
 """
 
 import asyncio
+import re
 import socket
 import ssl
 import zlib
@@ -449,3 +450,12 @@ def http_date(text: str) -> datetime | None:
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
+
+
+# Long, and with a digit in it: no word of a sentence looks like that.
+KEY = re.compile(r"(?=[A-Za-z_~+=-]*[0-9])[\w~+=-]{20,}")
+
+
+def without_keys(text: str) -> str:
+    """Return somebody's words without what may be a key: they may repeat what they were sent."""
+    return KEY.sub("…", text)

@@ -27,7 +27,7 @@ from app.indieweb.discovery import discover
 from app.keys import Keys
 from app.metrics import Metrics
 from app.outbox import REMOVED, Post, State, failed, published, removed
-from app.store import found, posts, watches
+from app.store import found, grants, posts, watches
 from app.store.posts import Due
 from app.tables import SiteRow
 from app.waits import Waits
@@ -143,11 +143,21 @@ class Publisher:
         except SiteError as error:
             trouble = error
             after, endpoint = await self.after(attempt, error)
-        after = replace(after, trouble=after.trouble and redacted(after.trouble, tokens))
-        shown = exchange(attempt, answer, tokens) if tokens else None
+        known = [*tokens, *self.held(attempt.site)]
+        after = replace(
+            after,
+            trouble=after.trouble and redacted(after.trouble, known),
+            url=after.url and redacted(after.url, known),
+        )
+        shown = exchange(attempt, answer, known) if tokens else None
         told = Outcome(after, trouble, endpoint, shown, tokens[-1] if tokens else None)
         self.metrics.ended("post", trouble)
         await self.settle(attempt, told)
+
+    def held(self, site: SiteRow) -> list[str]:
+        """Return the keys that a site gave us: an answer may hold the refresh token, too."""
+        pair = grants.pair_of(site, self.keys.refresher.vault)
+        return [one for one in (pair.access, pair.refresh) if one] if pair else []
 
     async def send(self, attempt: Sending, tokens: list[str]) -> httpx2.Response:
         """Send the post, a second time where a renewed token may help; note the tokens used.

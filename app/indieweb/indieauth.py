@@ -17,6 +17,7 @@ import httpx2
 
 from app import oauth
 from app.errors import AddressBlocked, FetchError, SignInError
+from app.http import without_keys
 from app.indieweb.discovery import Discovery, Endpoints, discover
 from app.indieweb.hcard import http_url, shown_name
 from app.indieweb.profile import is_ip, profile_url, web_url
@@ -168,7 +169,8 @@ def origin(url: str) -> str | None:
 def server_error(code: object, description: object, otherwise: str) -> SignInError:
     """Return the error that the server reported, its code passed on if it is one."""
     known = isinstance(code, str) and ERROR_CODE.fullmatch(code)
-    text = UNPRINTABLE.sub(" ", description)[:300] if isinstance(description, str) else ""
+    words = description[:300] if isinstance(description, str) else ""
+    text = without_keys(UNPRINTABLE.sub(" ", words))
     return SignInError(str(code) if known else otherwise, text, theirs=bool(known))
 
 

@@ -21,7 +21,7 @@ from app.errors import (
     TokenRefused,
 )
 from app.grants import Pair, expiry
-from app.http import MIB, caps, date_of, retry_after
+from app.http import MIB, caps, date_of, retry_after, without_keys
 from app.oauth import Registration, authorization_url, revoke_request, token_request
 from app.sources.budget import Budget
 from app.sources.trakt_history import (
@@ -347,9 +347,8 @@ class Trakt:
         if trouble := reaction(response):
             if wait := pause_for_all(response, trouble):
                 self.budget.close(wait)
-            log.info(
-                "trakt said no", path=path, status=response.status_code, text=response.text[:200]
-            )
+            said = without_keys(response.text[:200])
+            log.info("trakt said no", path=path, status=response.status_code, text=said)
             raise trouble
         return response
 
