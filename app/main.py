@@ -113,6 +113,8 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        # It would answer with the scheme and host of the request, which behind a proxy are others.
+        redirect_slashes=False,
     )
     app.state.bridge = bridge
     # A look at a site for one watch comes before what a person decides about it.
