@@ -1,6 +1,6 @@
 """Bring a database to the newest schema. Forward only; an old database always opens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -28,6 +28,14 @@ class Schema(Enum):
     CURRENT = auto()
     OLD = auto()
     NEWER = auto()
+
+
+# Of PostgreSQL; older ones get no mending any more.
+OLDEST_SERVER = 13
+
+
+class OldServer(Exception):
+    """PostgreSQL is older than what this program was tried with."""
 
 
 class NewerDatabase(Exception):
@@ -102,6 +110,7 @@ def alone(url: str) -> Iterator[Connection]:
     """Open a transaction that no other migration runs beside."""
     with engine(url) as opened, opened.execution_options(immediate=True).begin() as connection:
         if opened.dialect.name == "postgresql":
+            check_server(opened.dialect.server_version_info or (OLDEST_SERVER,))
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ADVISORY_LOCK})
         yield connection
         if opened.dialect.name == "sqlite":
@@ -134,6 +143,19 @@ def engine(url: str) -> Iterator[Engine]:
         yield made
     finally:
         made.dispose()
+
+
+def check_server(version: Sequence[int | str]) -> None:
+    """Make sure that PostgreSQL is new enough.
+
+    Raises:
+        OldServer: it is not; nothing was changed.
+
+    """
+    if int(version[0]) < OLDEST_SERVER:
+        raise OldServer(
+            f"this PostgreSQL is version {version[0]}; OwnYourTrakt needs {OLDEST_SERVER} or newer"
+        )
 
 
 def without_foreign_keys(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection

@@ -1,11 +1,13 @@
 """``doctor`` and the other commands that end by themselves, run as people run them."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from app import migrate
-from app.cli.doctor import BUILT, WORST_CLOCK, check_clock
+from app.cli.doctor import BUILT, WORST_CLOCK, check_clock, check_file_system
 from app.demo.trakt import SimulatedTrakt
 from app.vault import Vault
 from tests.machine import Machine
@@ -253,3 +255,57 @@ async def test_keys_are_not_rotated_under_a_bridge_that_does_not_know_the_new_on
 
     assert ended.code == 2
     assert "does not know the newest SECRET_KEY yet" in ended.complaint
+
+
+MOUNTED = """\
+22 1 8:1 / / rw - ext4 /dev/root rw
+23 22 0:20 / /proc rw - proc proc rw
+30 22 0:40 / /srv/my\\040disk rw shared:1 - nfs4 server:/x rw
+31 30 0:41 / /srv/my\\040disk/local rw - xfs /dev/sdb rw
+32 22 0:42 / /home/ada rw,nosuid - fuse.sshfs host: rw
+33 22 0:43 / /mnt rw - cifs //server/share rw
+34 22 0:44 / /host rw - 9p share rw
+35 22 0:45 / /home/adam rw - btrfs /dev/sdc rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "is_fine"),
+    [
+        ("/var/lib/bridge.db", "ext4", True),
+        ("/srv/my disk/bridge.db", "nfs4", False),
+        ("/srv/my disk/local/bridge.db", "xfs", True),
+        ("/home/ada/data/bridge.db", "fuse.sshfs", False),
+        ("/home/adam/bridge.db", "btrfs", True),
+        ("/mnt/bridge.db", "cifs", False),
+        ("/host/bridge.db", "9p", False),
+    ],
+)
+def test_a_network_disk_is_a_fault_for_sqlite(path: str, kind: str, *, is_fine: bool) -> None:
+    name, found, words = check_file_system(Path(path), MOUNTED)
+
+    assert (name, found) == ("file system", is_fine)
+    assert kind in words
+    assert ("PostgreSQL" in words) is not is_fine
+
+
+async def test_it_tells_which_process_is_the_scheduler(machine: Machine) -> None:
+    machine.migrate()
+    before = await machine.run("doctor")
+    soon = (datetime.now(UTC) + timedelta(seconds=20)).isoformat(" ")
+    machine.alter("INSERT INTO lease VALUES (1, 'process 7 on web-1', ?)", soon)
+
+    ended = await machine.run("doctor")
+
+    assert "scheduler: none is at work now" in before.said
+    assert "ok    scheduler: process 7 on web-1" in ended.said
+    assert ended.code == 0
+
+
+async def test_a_program_may_read_what_it_found(machine: Machine) -> None:
+    ended = await machine.run("doctor", "--json", TRAKT_CLIENT_ID="")
+
+    found = {one["check"]: one["fine"] for one in json.loads(ended.said)}
+    assert ended.code == 1
+    assert found["settings"]
+    assert not found["trakt app"]

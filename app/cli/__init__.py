@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import copies, demo, doctor, keys, poll, schema, serve
+from app.cli import accounts, copies, demo, doctor, keys, poll, schema, serve
 
 cli = typer.Typer(
     help="Brings what you watch on Trakt home: each film and episode becomes a post on your site.",
@@ -15,6 +15,7 @@ cli.command()(serve.serve)
 cli.command()(poll.poll)
 cli.command("migrate")(schema.migrate_database)
 cli.command()(doctor.doctor)
+cli.add_typer(accounts.app, name="accounts")
 cli.command()(copies.backup)
 cli.command()(copies.restore)
 cli.command()(copies.move)

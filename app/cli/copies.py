@@ -15,6 +15,8 @@ from sqlalchemy import Connection, text
 from app import copies, database, migrate
 from app import settings as config
 from app.cli.stops import (
+    Json,
+    must_be_current,
     progress,
     readable_database_errors,
     say_json,
@@ -25,8 +27,6 @@ from app.copies import Copied
 from app.settings import Settings
 from app.store import gates, lease
 from app.tables import HeartbeatRow
-
-Json = Annotated[bool, typer.Option("--json", help="Say it in JSON, for a program to read.")]
 
 
 def backup(
@@ -242,16 +242,6 @@ def nobody_writes(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         names = ", ".join(f'"{table.name}"' for table in copies.tables())
         connection.execute(text(f"LOCK TABLE {names} IN SHARE MODE"))
-
-
-def must_be_current(settings: Settings) -> None:
-    """Stop where there is no database, or one of another version."""
-    path = database.sqlite_file(settings.database_url)
-    if path and not path.exists():
-        raise stop(f"there is no database at {path}")
-    with readable_database_errors(settings):
-        if not migrate.is_current(settings.database_url):
-            raise stop("the database is not of this version. Run: ownyourtrakt migrate")
 
 
 def must_not_be_scheduled(settings: Settings, now: datetime) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shlex
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,16 +15,24 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import database, migrate, private
 from app import settings as config
+from app.cli.stops import Json, cure, reason_of, say_json
 from app.disk import loss_here
 from app.errors import FetchError
 from app.http import client, date_of
 from app.migrate import Schema
 from app.rotate import Census, census
 from app.settings import Settings, SettingsError
+from app.store import lease
 from app.vault import Vault
 
 # Tokens last for days; a clock that is off by more than this breaks sign-ins.
 WORST_CLOCK = timedelta(minutes=2)
+LEAST_ROOM = 200 * 10**6
+MOUNTS = Path("/proc/self/mountinfo")
+NETWORK_DISKS = {
+    *("nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs"),
+    *("fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.ceph", "fuse.davfs"),
+}
 # No clock is right that shows a time before this version was made.
 BUILT = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -31,25 +40,35 @@ BUILT = datetime(2026, 11, 21, tzinfo=UTC)
 def doctor(
     *,
     reach: Annotated[bool, typer.Option(help="Also ask whether Trakt can be reached.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Check settings, database, migrations and clock, and say what to mend."""
+    """Check settings, database, disk and clock, and say what to mend; change nothing."""
+    checks = list(checked(reach=reach))
+    if as_json:
+        say_json([{"check": name, "fine": fine, "said": said} for name, fine, said in checks])
+    else:
+        for name, is_fine, words in checks:
+            typer.echo(f"{'ok  ' if is_fine else 'FAIL'}  {name}: {words}")
+    if not all(is_fine for _, is_fine, _ in checks):
+        raise typer.Exit(1)
+
+
+def checked(*, reach: bool) -> Iterator["Check"]:
+    """Check one thing after the other; wrong settings say nothing about the rest."""
     try:
         settings = config.load()
     except SettingsError as error:
-        typer.echo(f"FAIL  settings: {error}")
-        raise typer.Exit(1) from None
-    checks = [
-        ("settings", True, f"the bridge is at {settings.base_url}"),
-        check_trakt_app(settings),
-        check_files(settings),
-        *check_disk(loss_here(settings)),
-        *check_database(settings),
-        *(asyncio.run(check_reach(settings)) if reach else [check_clock(datetime.now(UTC))]),
-    ]
-    for name, is_fine, words in checks:
-        typer.echo(f"{'ok  ' if is_fine else 'FAIL'}  {name}: {words}")
-    if not all(is_fine for _, is_fine, _ in checks):
-        raise typer.Exit(1)
+        yield ("settings", False, str(error))
+        return
+    yield ("settings", True, f"the bridge is at {settings.base_url}")
+    yield check_trakt_app(settings)
+    yield check_files(settings)
+    yield from check_disk(loss_here(settings))
+    yield from check_database(settings)
+    path = database.sqlite_file(settings.database_url)
+    if path and path.exists():
+        yield from check_room(path)
+    yield from asyncio.run(check_reach(settings)) if reach else [check_clock(datetime.now(UTC))]
 
 
 Check = tuple[str, bool, str]
@@ -81,14 +100,21 @@ def check_database(settings: Settings) -> Iterator[Check]:
     try:
         with migrate.alone(settings.database_url) as connection:
             step = migrate.current(connection)
+            length = settings.waits.scheduler_lease
+            holder = lease.found(connection, datetime.now(UTC), length)
+    except migrate.OldServer as error:
+        yield ("database", False, str(error))
+        return
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        yield ("database", False, f"{where} cannot be used: {reason}")
+        reason = reason_of(error)
+        words = f"{where} cannot be used: {reason}. {cure(reason, 'DATABASE_URL')}"
+        yield ("database", False, words)
         return
     yield ("database", True, f"{where} can be written")
     yield check_schema(step)
     if step == migrate.script().get_current_head():
         yield from check_keys(asyncio.run(counted(settings)))
+    yield ("scheduler", True, holder or "none is at work now; serve brings one")
 
 
 def check_place(path: Path) -> Check:
@@ -103,6 +129,34 @@ def check_disk(loss: str | None) -> Iterator[Check]:
     """Tell when the disk will be thrown away with the database on it."""
     if loss:
         yield ("disk", False, loss)
+
+
+def check_room(path: Path) -> Iterator[Check]:
+    """Tell whether the disk has room for the database, and can keep it whole."""
+    free = shutil.disk_usage(path.parent).free
+    words = f"{free / 10**6:,.0f} MB are free for {path}"
+    yield ("room", free >= LEAST_ROOM, words if free >= LEAST_ROOM else f"only {words}")
+    if MOUNTS.exists():
+        yield check_file_system(path.resolve(), MOUNTS.read_text(encoding="utf-8"))
+
+
+def check_file_system(path: Path, mounts: str) -> Check:
+    """Tell whether SQLite's log works where a file lies, by the text of Linux's mountinfo.
+
+    It needs memory that all processes share, which no network file system offers.
+    """
+    kind = "unknown"
+    deepest = -1
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        # Blanks in names are written as octal numbers.
+        place = Path(before.split()[4].encode().decode("unicode_escape"))
+        if path.is_relative_to(place) and len(place.parts) >= deepest:
+            kind, deepest = after.split()[0], len(place.parts)
+    if kind in NETWORK_DISKS:
+        words = f"{path} is on a network disk ({kind}), where SQLite may lose or spoil data"
+        return ("file system", False, f"{words}; use a local disk, or PostgreSQL by DATABASE_URL")
+    return ("file system", True, kind)
 
 
 def check_schema(step: str | None) -> Check:

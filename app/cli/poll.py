@@ -12,7 +12,7 @@ import typer
 from app import logs, sentry
 from app.cli.schema import migrated
 from app.cli.serve import warn_of_loss
-from app.cli.stops import readable_database_errors, settings_or_stop, stop
+from app.cli.stops import Json, readable_database_errors, settings_or_stop, stop
 from app.main import errand
 from app.scheduler import Errand
 from app.settings import SettingsError
@@ -25,7 +25,7 @@ def poll(
     due: Annotated[
         bool, typer.Option("--due", help="Only what is due, not all connections.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check Trakt, deliver all that is due, and end; no other process is needed."""
     settings = settings_or_stop()

@@ -12,7 +12,7 @@ from app.grants import Pair
 from app.notices import Kind
 from app.outbox import State, Unsure
 from app.store import connections, grants, notices
-from app.tables import AccountRow, ClaimRow, PostRow, SessionRow, SiteRow, SpentRow
+from app.tables import AccountRow, ClaimRow, ConnectionRow, PostRow, SessionRow, SiteRow, SpentRow
 from app.vault import Vault
 
 
@@ -98,6 +98,63 @@ async def account(session: AsyncSession, key: int) -> tuple[AccountRow, SiteRow]
     )
     row = found.one_or_none()
     return (row[0], row[1]) if row else None
+
+
+# What is said of an account that the operator has paused.
+BY_OPERATOR = "Whoever runs this bridge has paused it"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """All rows that tell how it goes for one account."""
+
+    account: AccountRow
+    site: SiteRow
+    trakt: ConnectionRow | None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the operator has paused it."""
+        return self.site.locked == BY_OPERATOR or (
+            self.trakt is not None and self.trakt.locked == BY_OPERATOR
+        )
+
+
+async def everyone(session: AsyncSession) -> list[Person]:
+    """Return all accounts, the oldest first, each with its linked connection if there is one."""
+    found = await session.execute(
+        select(AccountRow, SiteRow)
+        .join(SiteRow, col(SiteRow.account_id) == col(AccountRow.id))
+        .order_by(col(AccountRow.id))
+    )
+    people = []
+    for account, site in found.all():
+        linked = await connections.of_account(session, account.id or 0)
+        people.append(Person(account, site, linked[0] if linked else None))
+    return people
+
+
+async def pause(session: AsyncSession, key: int) -> None:
+    """Ask nothing of an account's neighbours; what was locked for another reason stays so."""
+    for row in await granted(session, key):
+        row.locked = row.locked or BY_OPERATOR
+
+
+async def resume(session: AsyncSession, key: int, now: datetime) -> None:
+    """Go on with an account that `pause` has stopped."""
+    for row in await granted(session, key):
+        if row.locked != BY_OPERATOR:
+            continue
+        row.locked = None
+        if isinstance(row, ConnectionRow) and row.sealed_tokens is not None:
+            connections.resume(row, now)
+
+
+async def granted(session: AsyncSession, key: int) -> list[ConnectionRow | SiteRow]:
+    """Return what an account was granted, locked in the order in which all others lock."""
+    rows: list[ConnectionRow | SiteRow] = [*await connections.of_account(session, key, lock=True)]
+    site = await session.get(SiteRow, key, with_for_update=True, populate_existing=True)
+    return [*rows, site] if site else rows
 
 
 async def set_timezone(session: AsyncSession, key: int, zone: str) -> None:
