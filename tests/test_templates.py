@@ -240,6 +240,7 @@ def settings(**values: object) -> Page:
         "unsure": False,
         "choice": Choice("ask", "24"),
         "held": 214,
+        "owns": True,
     }
     return "settings.html", base(**(full | values))
 
