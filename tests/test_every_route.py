@@ -39,6 +39,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/signin": {"me": "https://"},
     "/signout": {},
     "/signout/everywhere": {},
+    "/silence/seen": {},
     "/site/go-on": {},
     "/site/look": {},
     "/site/unsure": {"choice": "again", "hours": "7"},
