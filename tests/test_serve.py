@@ -3,6 +3,7 @@
 Each bridge here is a process of its own, with an environment that holds only what is named.
 """
 
+import asyncio
 import json
 import os
 import pty
@@ -16,19 +17,38 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+from alembic import command
+from sqlalchemy import text
 
 from app import migrate
 from app.cli import serve
+from app.demo.catalogue import DUNE
+from app.demo.site import SimulatedSite
+from app.demo.trakt import SimulatedTrakt
 from app.settings import Settings
+from tests.postgres import new_database
+from tests.world import Browser, Street, listening, origin, serving
 
 ROOT = Path(__file__).parents[1]
+OLD = ROOT / "tests" / "old_database.sql"
 KEY = "a secret key that only the tests know"
 PUBLIC = "https://watch.example"
 # A platform kills whoever has not gone by then (Heroku after 30 seconds, others after 10).
@@ -57,11 +77,11 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     folder = tmp_path_factory.mktemp("platform")
     python = folder / "venv" / "bin" / "python"
     install = ["-m", "pip", "install", "--quiet", "--require-hashes", "--disable-pip-version-check"]
-    for command in (
+    for words in (
         [sys.executable, "-m", "venv", str(folder / "venv")],
         [str(python), *install, "-r", str(ROOT / "requirements.txt")],
     ):
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own words
+        subprocess.run(words, check=True, capture_output=True)  # noqa: S603 - our own words
     slug = folder / "slug"
     for name in ("app", "migrations"):
         shutil.copytree(ROOT / name, slug / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -84,16 +104,26 @@ def started(
     platform: Platform, folder: Path, port: int, **values: str
 ) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
     """Run the Procfile's web line until the block ends; yield when it says that it serves."""
-    with subprocess.Popen(  # noqa: S603 - our own Procfile
-        shlex.split(procfile()["web"]),
+    settings = platform.environment(folder, SECRET_KEY=KEY, PORT=str(port), **values)
+    with running(shlex.split(procfile()["web"]), folder, settings) as process:
+        yield process, lines_until(process, "serving")
+
+
+@contextmanager
+def running(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run ``words`` until the block ends."""
+    with subprocess.Popen(  # noqa: S603 - our own words
+        words,
         cwd=folder,
-        env=platform.environment(folder, SECRET_KEY=KEY, PORT=str(port), **values),
+        env=environment,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         try:
-            yield process, lines_until(process, "serving")
+            yield process
         finally:
             process.kill()
 
@@ -419,3 +449,319 @@ def test_a_new_key_leaves_the_rest_of_the_file_as_it_was(tmp_path: Path) -> None
     found = Settings(_env_file=dotenv)  # type: ignore[call-arg] # the key is in the file
     assert found.port == 8123
     assert len(found.secret_key) == 1
+
+
+# --- Other ways to start it ---
+
+
+@pytest.fixture(scope="module")
+def installed(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of an environment that holds our wheel and what it requires."""
+    folder = tmp_path_factory.mktemp("installed")
+    python = folder / "bin" / "python"
+    pip = ("-m", "pip", "--python", str(python), "--disable-pip-version-check")
+    run(("-m", "venv", "--without-pip", str(folder)))
+    run(("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")))
+    (wheel,) = (folder / "dist").glob("*.whl")
+    run((*pip, "install", "--quiet", "--no-index", "--no-deps", str(wheel)))
+    (packages,) = (folder / "lib").glob("*/site-packages")
+    (theirs,) = (platform.python.parents[1] / "lib").glob("*/site-packages")
+    (packages / "required.pth").write_text(f"{theirs}\n", encoding="utf-8")
+    return folder / "bin"
+
+
+def run(words: Sequence[str]) -> None:
+    subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, *words], cwd=ROOT, check=True, capture_output=True
+    )
+
+
+def test_an_installed_wheel_migrates(installed: Path, tmp_path: Path) -> None:
+    ended = subprocess.run(  # noqa: S603 - our own command
+        [installed / "ownyourtrakt", "migrate"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "SECRET_KEY": KEY},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == "The database is up to date.\n"
+    assert (tmp_path / "data" / "ownyourtrakt.db").exists()
+
+
+def test_an_installed_wheel_runs_the_demo_with_its_pages_and_pictures(
+    installed: Path, tmp_path: Path
+) -> None:
+    demo = [str(installed / "ownyourtrakt"), "demo", "--no-browser", "--port", "0"]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
+    with (
+        subprocess.Popen(  # noqa: S603 - our own command
+            demo,
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process,
+        httpx2.Client(trust_env=False) as client,
+    ):
+        try:
+            assert process.stdout is not None
+            urls: list[str] = []
+            while len(urls) < 3:
+                line = process.stdout.readline()
+                assert line
+                urls += re.findall(r"http://[^\s]+", line)
+            bridge, *others = (url.rstrip("/") for url in urls[:3])
+            shown = [client.get(url, follow_redirects=True).status_code for url in others]
+            pages = [client.get(f"{bridge}/{path}") for path in ("", "static/style.css", "healthz")]
+        finally:
+            process.kill()
+
+    assert shown == [200, 200]
+    assert [page.status_code for page in pages] == [200] * 3
+    assert "Sign in with your website" in pages[0].text
+
+
+def instructions() -> list[tuple[str, str]]:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    return [
+        (line.split(" ", 1)[0], line.split(" ", 1)[1])
+        for line in lines
+        if line and not line.startswith("#")
+    ]
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the Dockerfile makes, in a folder instead of ``/``; its packages are the platform's.
+
+    Not done as it says: the user, and who owns ``/data``.
+    """
+
+    root: Path
+    platform: Platform
+
+    def inside(self, words: str) -> str:
+        """Return ``words`` with the image's folders as they are called here."""
+        return re.sub(r"(?<![\w.])/(?=(venv|data|app)\b)", f"{self.root}/", words)
+
+    def environment(self, **values: str) -> dict[str, str]:
+        own = [shlex.split(rest) for word, rest in instructions() if word == "ENV"]
+        pairs = dict(pair.split("=", 1) for row in own for pair in row)
+        path = self.inside(pairs.pop("PATH")).replace("$PATH", "/usr/bin:/bin")
+        url = pairs.pop("DATABASE_URL").replace("////", f"///{self.root}/")
+        return {"PATH": path, **pairs, "DATABASE_URL": url, **values}
+
+    def build(self) -> list[str]:
+        """Do what its lines say; return those of its commands that were not run."""
+        left = []
+        (self.root / "venv").symlink_to(self.platform.python.parents[1])
+        for word, rest in instructions():
+            if word == "COPY" and rest.split()[1:] and rest.startswith(("app", "migrations")):
+                source, target = rest.split()
+                shutil.copytree(ROOT / source, self.root / "app" / target)
+            elif word == "RUN" and "compileall" in rest:
+                self.run(shlex.split(rest))
+            elif word == "RUN" and rest.startswith("install "):
+                words = [w for w in shlex.split(self.inside(rest)) if "1000" not in w]
+                self.run(words)
+            elif word == "RUN":
+                left.append(rest)
+        return left
+
+    def run(self, words: Sequence[str], **values: str) -> int:
+        return subprocess.run(  # noqa: S603 - our own Dockerfile
+            words,
+            cwd=self.root / "app" if (self.root / "app").exists() else self.root,
+            env=self.environment(**values),
+            capture_output=True,
+            check=False,
+        ).returncode
+
+
+def test_the_image_serves_and_knows_whether_it_is_well(platform: Platform, tmp_path: Path) -> None:
+    image = Image(tmp_path, platform)
+    port = str(free_port())
+
+    left = image.build()
+
+    # The platform of these tests was made by the first two, and the third changes the machine.
+    assert [line.split()[0] for line in left] == ["python", "/venv/bin/pip", "useradd"]
+    assert left[1].endswith("--no-deps --require-hashes -r requirements.txt")
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    said = dict(instructions())
+    healthy = json.loads(said["HEALTHCHECK"].partition("CMD ")[2])
+    assert image.run(healthy, PORT=port) != 0
+    settings = image.environment(SECRET_KEY=KEY, PORT=port)
+    with running(json.loads(said["CMD"]), tmp_path / "app", settings) as process:
+        lines_until(process, "serving")
+        # The socket listens already; the answer comes when the start is through.
+        assert image.run(healthy, PORT=port) == 0
+    assert (tmp_path / "data" / "ownyourtrakt.db").exists()
+
+
+LITESTREAM = """#!/bin/sh
+# Stands in for Litestream: its copy is a file.
+case "$1" in
+  restore)
+    test "$2" = -if-replica-exists && test "$3" = -o || exit 9
+    if [ -e "$REPLICA" ]; then cp "$REPLICA" "$4"; fi;;
+  replicate) test "$2" = -exec || exit 9; exec $3;;
+esac
+"""
+
+
+def under_litestream(platform: Platform, folder: Path) -> list[str]:
+    """Start the bridge as litestream.sh does, until it serves; return what it said."""
+    commands = folder / "commands"
+    commands.mkdir(exist_ok=True)
+    (commands / "litestream").write_text(LITESTREAM, encoding="utf-8")
+    (commands / "litestream").chmod(0o755)
+    settings = platform.environment(
+        folder,
+        SECRET_KEY=KEY,
+        PORT=str(free_port()),
+        REPLICA=str(folder / "replica.db"),
+        TMPDIR=str(folder),
+    )
+    settings["PATH"] = f"{commands}:{settings['PATH']}"
+    script = str(ROOT / "docs" / "deploy" / "litestream.sh")
+    with running([script], folder, settings) as process:
+        return lines_until(process, "serving")
+
+
+def gate(path: Path) -> list[object]:
+    database = sqlite3.connect(path)
+    found = database.execute("SELECT gate_at FROM site").fetchall()
+    database.close()
+    return [row[0] for row in found]
+
+
+def test_under_litestream_a_copy_from_afar_posts_nothing_before_it_has_looked(
+    platform: Platform, tmp_path: Path
+) -> None:
+    with migrate.alone(f"sqlite:///{tmp_path / 'replica.db'}") as connection:
+        command.upgrade(migrate.config(connection), "0001")
+        for statement in OLD.read_text(encoding="utf-8").split(";\n"):
+            connection.execute(text(statement))
+
+    under_litestream(platform, tmp_path)
+
+    (shut,) = gate(tmp_path / "bridge.db")
+    assert shut is not None
+    assert not (tmp_path / "ownyourtrakt-copy.db").exists()
+
+
+def test_under_litestream_the_first_start_and_a_disk_that_stayed_need_no_copy(
+    platform: Platform, tmp_path: Path
+) -> None:
+    under_litestream(platform, tmp_path)
+    # Now there is a copy, which nobody must take: what is here is newer.
+    (tmp_path / "replica.db").write_text("not to be read", encoding="utf-8")
+
+    under_litestream(platform, tmp_path)
+
+    assert gate(tmp_path / "bridge.db") == []
+
+
+# --- The whole job, by a Procfile runner, on PostgreSQL ---
+
+
+def by_honcho(platform: Platform, name: str, *options: str) -> list[str]:
+    """How a Procfile runner starts one of its lines."""
+    procfile = ("-f", str(ROOT / "Procfile"), "-d", str(platform.slug), "-e", os.devnull)
+    return [sys.executable, "-m", "honcho", *procfile, "start", *options, name]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Trakt and a website, and what a bridge at ``bridge`` must be told of them."""
+
+    trakt: SimulatedTrakt
+    site: SimulatedSite
+    settings: dict[str, str]
+
+
+@asynccontextmanager
+async def neighbours_of(bridge: str) -> AsyncIterator[Neighbours]:
+    listeners = [listening() for _ in range(3)]
+    api, auth, home = (origin(listener) for listener in listeners)
+    now = partial(datetime.now, UTC)
+    trakt = SimulatedTrakt(client_id="client", redirect_uri=f"{bridge}/trakt/callback", now=now)
+    site = SimulatedSite(home, now=now)
+    street = Street()
+    for listener, app in zip(listeners, (trakt.api, trakt.auth, site.app), strict=True):
+        street.apps[listener.getsockname()[1]] = app
+    settings = {
+        "SECRET_KEY": KEY,
+        "BASE_URL": bridge,
+        "TRAKT_CLIENT_ID": "client",
+        "TRAKT_API_URL": api,
+        "TRAKT_AUTH_URL": auth,
+        "ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",
+    }
+    async with serving(street, listeners):
+        yield Neighbours(trakt, site, settings)
+
+
+async def test_the_procfile_on_postgresql_signs_in_polls_and_posts(
+    platform: Platform,
+    tmp_path: Path,
+    postgres: Any,  # noqa: ANN401 - the server of a library without types
+) -> None:
+    port = free_port()
+    bridge = f"http://localhost:{port}"
+    url = new_database(postgres).replace("postgresql://", "postgres://")
+    async with (
+        neighbours_of(bridge) as others,
+        httpx2.AsyncClient(trust_env=False) as client,
+    ):
+        settings = platform.environment(tmp_path, **others.settings, DATABASE_URL=url)
+        async with served(by_honcho(platform, "release"), settings) as says:
+            await says("The database is up to date.")
+        async with served(by_honcho(platform, "web", "-p", str(port)), settings) as says:
+            await says("serving")
+            browser = Browser(client)
+            await browser.visit(f"{bridge}/")
+            await browser.press("Sign in", me=others.site.me)
+            await browser.press("Approve")
+            await browser.press("Connect Trakt")
+            await browser.press("Approve")
+            await says("polled")
+            others.trakt.watch(DUNE)
+            await browser.visit(f"{bridge}/")
+            await browser.press("Check now")
+            await says("published")
+
+            assert len(others.site.posts) == 1
+            await browser.visit(f"{bridge}/")
+            assert DUNE.title in browser.text
+
+
+Says = Callable[[str], Awaitable[None]]
+
+
+@asynccontextmanager
+async def served(words: Sequence[str], settings: Mapping[str, str]) -> AsyncIterator[Says]:
+    """Run ``words`` until the block ends; what is yielded waits for a word that it says."""
+    process = await asyncio.create_subprocess_exec(*words, env=settings, stdout=PIPE, stderr=STDOUT)
+    lines: list[str] = []
+
+    async def says(word: str) -> None:
+        assert process.stdout is not None
+        while True:
+            lines.append((await process.stdout.readline()).decode())
+            assert lines[-1], "".join(lines)
+            if word in lines[-1]:
+                return
+
+    try:
+        yield says
+    finally:
+        # Its own processes end with it.
+        process.terminate()
+        await process.communicate()
