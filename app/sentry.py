@@ -31,8 +31,8 @@ def start(settings: Settings) -> None:
         return
     try:
         import sentry_sdk  # noqa: PLC0415 - an extra that few have installed
-        from sentry_sdk.integrations.atexit import AtexitIntegration  # noqa: PLC0415
-        from sentry_sdk.utils import BadDsn  # noqa: PLC0415
+        from sentry_sdk.integrations.atexit import AtexitIntegration  # noqa: PLC0415 - the same
+        from sentry_sdk.utils import BadDsn  # noqa: PLC0415 - the same
     except ImportError:
         raise SettingsError(
             "SENTRY_DSN is set, but the package sentry-sdk is missing: run pip install sentry-sdk, "
