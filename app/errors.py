@@ -6,6 +6,7 @@ BridgeError
 │   │   ├── AddressBlocked  the guard refused the address: repeating will not help
 │   │   └── NotTrusted      its certificate is not valid: nor will a way around it
 │   └── AnswerLost          it left us, and what came back tells nothing
+│       ├── AnswerBroken    the connection ended before the answer did: what only reads may repeat
 │       └── AnswerTooLarge  more than we are willing to read
 ├── SourceError             reading from Trakt and its kin
 │   ├── SourceBusy          no answer, 429 or 5xx: ask again later
@@ -54,6 +55,10 @@ class NotTrusted(NeverSent):
 
 class AnswerLost(FetchError):
     """The request left us, and no whole answer came back."""
+
+
+class AnswerBroken(AnswerLost):
+    """The connection ended before a whole answer had come, as a kept one does that was closed."""
 
 
 class AnswerTooLarge(AnswerLost):

@@ -32,6 +32,7 @@ import httpx2
 from app import __version__
 from app.errors import (
     AddressBlocked,
+    AnswerBroken,
     AnswerLost,
     AnswerTooLarge,
     FetchError,
@@ -292,6 +293,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         Raises:
             NeverSent: nothing left us.
             AnswerLost: it left us, and no whole answer came back.
+            AnswerBroken: because the connection ended.
 
         """
         if request.url.userinfo:
@@ -308,7 +310,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
             seconds = limits.deadline.total_seconds()
             raise AnswerLost(f"{request.url.host} took longer than {seconds:.0f} s") from error
         except httpx2.RequestError as error:
-            raise AnswerLost(f"{request.url.host} broke off the connection") from error
+            raise AnswerBroken(f"{request.url.host} broke off the connection") from error
 
     async def read(self, response: httpx2.Response, limits: Caps) -> httpx2.Response:
         """Return ``response`` with its body read and decoded, at most ``limits.max_bytes``."""

@@ -67,6 +67,7 @@ class Errand:
 
 
 Note = Callable[[Exception], Awaitable[None]]
+Park = Callable[[AsyncSession], Awaitable[None]]
 
 
 def own_name() -> str:
@@ -203,14 +204,17 @@ class Scheduler:
         if not await self.is_in_charge():
             return
         for turn in await self.claimed(connections.claim_polls, POLLS - len(self.polls)):
-            poll, trouble = self.poller.poll(turn), self.poller.note_trouble
-            self.start(self.polls, self.guarded("poll", poll, partial(trouble, turn)))
+            poll, trouble = self.poller.poll(turn), partial(self.poller.note_trouble, turn)
+            park = partial(connections.park, turn=turn)
+            self.start(self.polls, self.guarded("poll", poll, trouble, park))
         for turn in await self.claimed(connections.claim_archives, ARCHIVES - len(self.archives)):
-            archive, trouble = self.poller.archive(turn), self.poller.note_archive_trouble
-            self.start(self.archives, self.guarded("archive", archive, partial(trouble, turn)))
+            archive = self.poller.archive(turn)
+            trouble = partial(self.poller.note_archive_trouble, turn)
+            park = partial(connections.park_archive, turn=turn, now=self.now())
+            self.start(self.archives, self.guarded("archive", archive, trouble, park))
         for look in await self.claimed_looks(LOOKS - len(self.looks)):
-            note = partial(self.looker.note_trouble, look)
-            self.start(self.looks, self.guarded("look", self.looker.look(look), note))
+            trouble, park = partial(self.looker.note_trouble, look), partial(looks.park, turn=look)
+            self.start(self.looks, self.guarded("look", self.looker.look(look), trouble, park))
         while len(self.posts) < POSTS and (attempt := await self.publisher.claim()):
             # A bug leaves the post to its lease: nobody knows whether it was sent.
             self.start(self.posts, self.guarded("post", self.publisher.deliver(attempt)))
@@ -313,14 +317,26 @@ class Scheduler:
         task.add_done_callback(lambda _: self.poke())
 
     async def guarded(
-        self, job: str, work: Coroutine[Any, Any, None], note: Note | None = None
+        self,
+        job: str,
+        work: Coroutine[Any, Any, None],
+        note: Note | None = None,
+        park: Park | None = None,
     ) -> None:
-        """Run ``work``; a bug in it is logged, noted for the person, and ends only this piece."""
+        """Run ``work``; a bug in it is logged, noted for the person, and ends only this piece.
+
+        What is cut short is parked, so that the next process need not wait for its lease.
+        """
         # A task of its own has a context of its own: every line of this work names it.
         bind_contextvars(job=f"{job}-{secrets.token_hex(4)}")
         try:
             with self.metrics.timed(job):
                 await work
+        except asyncio.CancelledError:
+            if park:
+                async with self.database.writing() as session:
+                    await park(session)
+            raise
         except Exception as error:
             # One account's bug must not stop everyone else's posts.
             log.exception("work failed")
@@ -352,7 +368,7 @@ class Scheduler:
         return min((when for when in times if when), default=None)
 
     async def finish(self) -> None:
-        """Let what is in flight end; what cannot end in time is left to its lease.
+        """Let what is in flight end; what cannot end in time is parked, or left to its lease.
 
         Except a refresh, which is waited for: its answer holds the only copy of a token pair.
         """

@@ -1,5 +1,6 @@
 """Looking at the site before sending again, at sites of every kind, over real sockets."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -9,13 +10,14 @@ import httpx2
 import pytest
 
 from app.demo.catalogue import DUNE, LIES, SECRETS, Work
-from app.demo.site import Answer, Dropped, Habits
+from app.demo.site import Answer, Dropped, Habits, Held
 from app.demo.site_habits import CHALLENGE
 from app.indieweb.feed import read_feed
 from app.lookup import Entry
 from app.outbox import Unsure
 from app.store import accounts, found, notices
 from app.tables import NoticeRow, PostRow, SiteRow, WatchRow
+from app.waits import Waits
 from tests.world import Clock, World, running_world
 
 CREATED = Dropped(creates=True)
@@ -346,6 +348,22 @@ async def test_several_lost_posts_take_one_look(world: World) -> None:
 
     assert states(await posts(world)) == ["published"] * 3
     assert len(world.site.requests) - before <= 2
+
+
+async def test_a_look_that_is_cut_short_at_the_end_goes_on_at_once(world: World) -> None:
+    held = Held(asyncio.Event())
+    await world.sign_in()
+    world.site.then(held, at="GET /micropub?q=source")
+    world.scheduler.waits = Waits(last_words=timedelta())
+    await world.scheduler.start_due()
+    await held.reached.wait()
+
+    await world.scheduler.finish()
+    held.until.set()
+
+    assert (await site(world)).looking_until is None
+    await world.work()
+    assert (await site(world)).looked_at == world.clock()
 
 
 async def test_what_is_being_sent_is_not_judged_by_an_older_look(world: World) -> None:

@@ -18,7 +18,7 @@ from app.poll import is_final, moment
 from app.sources.trakt_history import read_item
 from app.store import connections, grants, watches
 from app.tables import AccountRow, ConnectionRow
-from app.waits import USUAL
+from app.waits import USUAL, Waits
 from app.watch import Stamps
 from tests.polling import asked, change, poll, settled
 from tests.trakt_contract import errors
@@ -257,7 +257,6 @@ async def test_a_watch_dated_in_the_future_waits_and_hides_nothing(world: World)
         (Status(405), "answered 405"),
         (Status(200, {"Content-Type": "application/json"}, b"[]"), "names no watched_at"),
         (Truncated(), "not JSON"),
-        (Dropped(), "broke off"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Fault) else None,
 )
@@ -710,6 +709,73 @@ async def test_stopping_waits_for_what_is_in_flight(world: World) -> None:
 
     assert (await world.connection()).polling_until is None
     assert (await world.connection()).trouble is None
+
+
+async def test_a_connection_that_trakt_closed_costs_one_more_request_and_nothing_else(
+    world: World,
+) -> None:
+    await settled(world)
+    world.trakt.then(Dropped())
+    world.trakt.watch(DUNE)
+
+    await poll(world)
+
+    assert (await world.connection()).failures == 0
+    assert len(world.site.posts) == 1
+
+
+async def test_a_connection_that_breaks_twice_is_told_and_passes_by_itself(world: World) -> None:
+    await settled(world)
+    world.trakt.then(Dropped(), Dropped())
+    world.trakt.watch(DUNE)
+
+    await poll(world)
+    assert "broke off" in ((await world.connection()).trouble or "")
+    await poll(world, hours=2)
+
+    assert (await world.connection()).trouble is None
+    assert len(world.site.posts) == 1
+
+
+async def test_what_is_cut_short_at_the_end_goes_on_at_once_in_the_next_process(
+    world: World,
+) -> None:
+    await settled(world)
+    slow = Slow()
+    world.trakt.then(slow)
+    world.clock.passes(minutes=34)
+    world.scheduler.waits = Waits(last_words=timedelta())
+    await world.scheduler.start_due()
+    await slow.arrived.wait()
+
+    await world.scheduler.finish()
+    slow.release.set()
+
+    found = await world.connection()
+    assert found.polling_until is None
+    assert found.next_poll_at is not None
+    assert found.next_poll_at <= world.clock()
+    await world.work()
+    assert (await world.connection()).polled_at == world.clock()
+
+
+async def test_an_archive_page_that_is_cut_short_is_read_at_once_by_the_next_process(
+    world: World,
+) -> None:
+    await world.sign_in()
+    await world.connect()
+    slow = Slow()
+    world.trakt.then(slow, at="/sync/history")
+    world.scheduler.waits = Waits(last_words=timedelta())
+    await world.scheduler.start_due()
+    await slow.arrived.wait()
+
+    await world.scheduler.finish()
+    slow.release.set()
+
+    assert (await world.connection()).archive_due_at == world.clock()
+    await world.work()
+    assert (await world.connection()).archive_page is None
 
 
 async def test_numbers_that_json_does_not_have_hurt_nobody(world: World) -> None:

@@ -103,6 +103,19 @@ async def test_of_a_bunch_only_what_is_ticked_is_posted(world: World) -> None:
     assert await world.states() == {"archived": 1, "skipped": 33, "published": 1}
 
 
+async def test_whoever_wants_few_of_many_begins_without_any_tick(world: World) -> None:
+    await a_bunch(world)
+    await asked(world)
+    await follow(world, "Choose")
+    await follow(world, "Take all ticks away")
+    assert len(world.browser.document.select('input[name="watch"]')) == 34
+    assert world.browser.document.select('input[name="watch"][checked]') == []
+
+    await follow(world, "Tick all")
+
+    assert len(world.browser.document.select('input[name="watch"][checked]')) == 34
+
+
 async def test_without_a_single_tick_nothing_is_posted(world: World) -> None:
     await a_bunch(world)
     await asked(world)

@@ -229,7 +229,7 @@ def happened(asked: Values) -> list[EventRow]:
 def question(kind: Kind) -> Page:
     notice = NoticeRow(id=3, account_id=1, kind=kind, said=f"Said of {kind}.", opened_at=NOW)
     listed = [pair(State.HELD, number) for number in range(3)]
-    return "question.html", base(notice=notice, listed=listed)
+    return "question.html", base(notice=notice, listed=listed, ticked=True)
 
 
 def settings(**values: object) -> Page:
@@ -452,7 +452,7 @@ def hostile_pages() -> Iterator[str]:
         dashboard(latest=[(row, post)], states={HOSTILE: 1}, lacks=HOSTILE, needs=cursed_needs),
         watches(found=[(row, post)], text=HOSTILE, state=HOSTILE),
         watch(State.PUBLISHED, watch=row, post=post, story=[event, sighting]),
-        ("question.html", base(notice=asked, listed=[(row, post)])),
+        ("question.html", base(notice=asked, listed=[(row, post)], ticked=False)),
         settings(),
         PAGES["problem"],
     ):

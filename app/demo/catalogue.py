@@ -77,6 +77,15 @@ class EpisodeOf:
 Work = Film | EpisodeOf
 
 
+def series(show: Show) -> list[EpisodeOf]:
+    """Return two seasons of a show, as somebody marks them all at once."""
+    return [
+        EpisodeOf(show, season, number, None, show.trakt * 10_000 + season * 100 + number)
+        for season in (1, 2)
+        for number in range(1, 21)
+    ]
+
+
 def name(work: Work) -> str:
     """Return the work as its page on Trakt would head it."""
     match work:

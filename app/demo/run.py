@@ -27,6 +27,8 @@ from app.main import create_app
 CLIENT_ID = "demo"
 # People in a demo do not wait half an hour.
 INTERVAL = 30  # seconds
+# Nor until a website is looked at again after a lost answer, and believed.
+WAITS = {"looks": (10, 40, 3600, 86_400), "absent_after": 30, "first_retry": 5}
 OLD_PLAYS = 600
 LOOPBACK = "127.0.0.1"
 
@@ -51,6 +53,7 @@ def demo(port: int, *, browser: bool) -> None:
             trakt_api_url=f"http://{LOOPBACK}:{api}",
             trakt_auth_url=f"http://{LOOPBACK}:{auth}",
             poll_interval=INTERVAL,
+            waits=WAITS,
             allowed_sites=(),
             heartbeat_url="",
             allow_private_networks=f"{LOOPBACK}/32",
@@ -60,7 +63,7 @@ def demo(port: int, *, browser: bool) -> None:
         migrate.upgrade(settings.database_url)
         trakt = SimulatedTrakt(client_id=CLIENT_ID, redirect_uri=settings.redirect_uri, now=utcnow)
         trakt.fill(OLD_PLAYS)
-        home = SimulatedSite(settings.demo_site.rstrip("/"), now=utcnow)
+        home = SimulatedSite(settings.demo_site.rstrip("/"), now=utcnow, with_mishaps=True)
         if port not in {0, bridge}:
             typer.echo(f"\n  Port {port} is taken, so the bridge is on {bridge}.")
         welcome(settings)

@@ -6,14 +6,15 @@ it misbehave once.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Form, Query, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from app.demo.site_door import Door, Record, Seen
 from app.demo.site_habits import Answer, Dropped, Habits, Held, OneOff
@@ -28,6 +29,34 @@ HERE = Path(__file__).parent
 POLICY = "default-src 'self'; img-src * data:; script-src 'none'; base-uri 'none'"
 
 
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """Something that a person may let go wrong with the next post, and how it is put to them."""
+
+    button: str
+    said: str
+    order: OneOff
+
+
+MISHAPS = {
+    "answer": Mishap(
+        "Lose the next answer",
+        "The next post arrives here, but whoever sent it hears nothing.",
+        Dropped(creates=True),
+    ),
+    "post": Mishap(
+        "Lose the next post",
+        "The next post never arrives, and whoever sent it hears nothing either.",
+        Dropped(),
+    ),
+    "busy": Mishap(
+        "Be busy once",
+        "The next post is sent away with “too many requests, come back in ten seconds”.",
+        Answer(429, {"Retry-After": "10"}),
+    ),
+}
+
+
 class SimulatedSite:
     """The website of one person at ``origin`` (``http://127.0.0.1:8002``, without a slash)."""
 
@@ -38,7 +67,9 @@ class SimulatedSite:
         now: Callable[[], datetime],
         name: str = "Ada Example",
         habits: Habits = Habits(),  # noqa: B008 - a frozen value, safe to share
+        with_mishaps: bool = False,
     ) -> None:
+        """Prepare the website; ``with_mishaps``: its home page has buttons that break things."""
         self.me = f"{origin}/"
         self.habits = habits
         self.person = {"name": name, "url": self.me, "photo": f"{origin}/portrait.svg"}
@@ -52,6 +83,7 @@ class SimulatedSite:
             lstrip_blocks=True,
         )
         self.templates.globals |= {"person": self.person, "origin": origin, "habits": habits}
+        self.mishaps = MISHAPS if with_mishaps else {}
         self.indieauth = IndieAuth(
             origin, now=now, habits=habits, profile=self.person, page=self.page
         )
@@ -100,6 +132,8 @@ class SimulatedSite:
         """Return the pages a visitor sees."""
         router = APIRouter()
         router.add_api_route("/", self.home)
+        if self.mishaps:
+            router.add_api_route("/mishap", self.arrange, methods=["POST"])
         router.add_api_route("/site.css", self.stylesheet)
         router.add_api_route("/portrait.svg", self.portrait)
         # Posts of other programs may have any URL.
@@ -117,7 +151,20 @@ class SimulatedSite:
         if page > 1 and not posts:
             return self.page("site_missing.html", 404)
         older = page + 1 if len(posts) > size else None
-        return self.page("site_home.html", posts=posts[:size], number=page, older=older)
+        return self.page(
+            "site_home.html",
+            posts=posts[:size],
+            number=page,
+            older=older,
+            mishaps=self.mishaps,
+            waiting=len(self.record.one_offs),
+        )
+
+    async def arrange(self, mishap: Annotated[str, Form()]) -> Response:
+        """Let something go wrong with the next post."""
+        if chosen := self.mishaps.get(mishap):
+            self.then(chosen.order)
+        return RedirectResponse(self.me, 303)
 
     async def permalink(self, request: Request) -> Response:
         """Show one post; 410 when it is deleted, 404 when it is a draft or never was."""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.demo.catalogue import CATALOGUE, name
+from app.demo.catalogue import CATALOGUE, OFFICE, name, series
 from app.demo.trakt_api import Person
 from app.demo.trakt_history import UNKNOWN_TIME, History, Play, stamp
 from app.demo.trakt_oauth import Asked, Tokens
@@ -81,7 +81,7 @@ def consent_routes(consent: Consent, person: Who) -> APIRouter:
 
 def person_routes(history: History, tokens: Tokens, person: Who) -> APIRouter:
     """Return the home page and what its buttons do."""
-    router = APIRouter()
+    router = series_routes(history)
 
     @router.get("/")
     async def home() -> Response:
@@ -91,6 +91,8 @@ def person_routes(history: History, tokens: Tokens, person: Who) -> APIRouter:
             plays=[shown(play, person()) for play in history.latest(SHOWN)],
             works=[(work.trakt, name(work)) for work in CATALOGUE],
             connected=bool(tokens.pairs),
+            show=OFFICE.title,
+            episodes=len(series(OFFICE)),
         )
 
     @router.get("/trakt.css")
@@ -119,6 +121,19 @@ def person_routes(history: History, tokens: Tokens, person: Who) -> APIRouter:
     @router.post("/disconnect")
     async def disconnect() -> Response:
         tokens.revoke_everything()
+        return back()
+
+    return router
+
+
+def series_routes(history: History) -> APIRouter:
+    """Return the button that marks a whole series as watched, as people do with an old one."""
+    router = APIRouter()
+
+    @router.post("/series")
+    async def mark() -> Response:
+        for episode in series(OFFICE):
+            history.watch(episode)
         return back()
 
     return router

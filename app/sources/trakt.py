@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ import structlog
 
 from app.diff import Kind, Read, Target, Watched
 from app.errors import (
+    AnswerBroken,
     FetchError,
     SourceBusy,
     SourceClosed,
@@ -98,7 +99,7 @@ class Trakt:
     """One Trakt app and the client to reach Trakt with."""
 
     http: httpx2.AsyncClient
-    # For OAuth calls, which cannot be repeated: each on a fresh connection.
+    # With a fresh connection each time: for OAuth calls, which cannot be repeated, and for what is.
     auth: httpx2.AsyncClient
     budget: Budget
     api_url: str
@@ -335,13 +336,18 @@ class Trakt:
             "trakt-api-version": "2",
             "Authorization": f"Bearer {access_token}",
         }
+
+        def get(http: httpx2.AsyncClient) -> Awaitable[httpx2.Response]:
+            limits = caps(max_bytes, self.deadline)
+            return http.get(self.api_url + path, params=query, headers=headers, extensions=limits)
+
         try:
-            response = await self.http.get(
-                self.api_url + path,
-                params=query,
-                headers=headers,
-                extensions=caps(max_bytes, self.deadline),
-            )
+            try:
+                response = await get(self.http)
+            except AnswerBroken:
+                # A kept connection that was closed meanwhile. What only reads may be asked again.
+                await self.admit(access_token, patient=False)
+                response = await get(self.auth)
         except FetchError as error:
             raise SourceBusy(str(error)) from error
         if trouble := reaction(response):

@@ -239,6 +239,18 @@ async def hold(session: AsyncSession, turn: Turn) -> ConnectionRow | None:
     )
 
 
+async def park(session: AsyncSession, turn: Turn) -> None:
+    """Give back a turn that was cut short: it is due at once, for whoever comes next."""
+    if row := await hold(session, turn):
+        row.polling_until = None
+
+
+async def park_archive(session: AsyncSession, turn: Turn, now: datetime) -> None:
+    """Give back an archive turn that was cut short."""
+    if row := await hold_archive(session, turn):
+        row.archive_due_at = now
+
+
 def polled(row: ConnectionRow, turn: Turn, now: datetime, next_poll_at: datetime) -> None:
     """Note a poll that went well and give the turn back."""
     row.polled_at = now

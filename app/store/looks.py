@@ -95,6 +95,12 @@ async def hold(session: AsyncSession, turn: Turn) -> SiteRow | None:
     )
 
 
+async def park(session: AsyncSession, turn: Turn) -> None:
+    """Give back a look that was cut short: it goes on at once, by whoever comes next."""
+    if site := await hold(session, turn):
+        site.looking_until = None
+
+
 async def wanting(session: AsyncSession, account_id: int, waits: Waits) -> list[PostRow]:
     """Return the posts about which a look could tell more, locked."""
     found = await session.scalars(

@@ -23,13 +23,19 @@ Answer = Callable[[AsyncSession, NoticeRow, datetime, Form], Awaitable[object]]
 
 @router.get("/questions/{key}")
 async def question(key: str, request: Request, bridge: TheBridge, person: ThePerson) -> Response:
-    """Show all that a question is about; the others are asked on the dashboard alone."""
+    """Show all that a question is about; the others are asked on the dashboard alone.
+
+    ``?tick=none`` begins with nothing chosen, for whoever wants few of many.
+    """
     async with bridge.database.reading() as reading:
         notice = await the_question(reading, person, key)
         listed = await about(reading, person, notice)
     if not listed or notice.closed_at is not None:
         return RedirectResponse("/", status_code=303)
-    return show(request, bridge, person, "question.html", notice=notice, listed=listed)
+    ticked = request.query_params.get("tick") != "none"
+    return show(
+        request, bridge, person, "question.html", notice=notice, listed=listed, ticked=ticked
+    )
 
 
 async def the_question(session: AsyncSession, person: Person, key: str) -> NoticeRow:
