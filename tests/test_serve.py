@@ -311,6 +311,7 @@ def test_a_file_that_is_no_database_is_told_in_one_line_and_kept(
 ) -> None:
     path = tmp_path / "bridge.db"
     path.write_text("Dear diary, today I watched Dune.\n" * 50, encoding="utf-8")
+    path.chmod(0o600)
 
     line = failed(platform, tmp_path)
 
