@@ -322,8 +322,10 @@ def test_a_file_that_is_no_database_is_told_in_one_line_and_kept(
 def test_a_database_of_a_newer_version_is_told_in_one_line_and_kept(
     platform: Platform, tmp_path: Path
 ) -> None:
-    migrate.upgrade(f"sqlite+aiosqlite:///{tmp_path / 'bridge.db'}")
-    alter(tmp_path / "bridge.db", "UPDATE alembic_version SET version_num = '9999'")
+    path = tmp_path / "bridge.db"
+    migrate.upgrade(f"sqlite+aiosqlite:///{path}")
+    alter(path, "UPDATE alembic_version SET version_num = '9999'")
+    path.chmod(0o600)
 
     line = failed(platform, tmp_path)
 
