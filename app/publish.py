@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,8 +28,11 @@ from app.keys import Keys
 from app.metrics import Metrics
 from app.outbox import REMOVED, Post, State, failed, published, removed
 from app.store import found, posts, watches
+from app.store.grants import pair_of
 from app.store.posts import Due
 from app.tables import SiteRow
+from app.together import Together
+from app.vault import Vault
 from app.waits import Waits
 
 log = structlog.get_logger()
@@ -75,7 +78,7 @@ class Outcome:
     token: str | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Publisher:
     """Sends the posts of all accounts of one database."""
 
@@ -85,51 +88,53 @@ class Publisher:
     now: Callable[[], datetime]
     waits: Waits
     metrics: Metrics
+    saving: Together[tuple[Sending, Outcome], bool] = field(init=False)
 
-    async def claim(self) -> Sending | None:
-        """Return the next attempt, already noted as begun; None when nothing is due."""
+    def __post_init__(self) -> None:
+        self.saving = Together(self.waits.together, self.settle_all)
+
+    async def claim(self, most: int = 1) -> list[Sending]:
+        """Return up to ``most`` next attempts, each for another site, already noted as begun."""
         now = self.now()
-        async with self.database.reading() as session:
-            if not await posts.is_work(session, now):
-                return None
+        attempts: list[Sending] = []
+        if most <= 0:
+            return attempts
         async with self.database.writing() as session:
             await posts.move_on(session, now, self.waits)
-            while due := await posts.due(session, now):
-                if attempt := await self.begin(session, due, now):
-                    return attempt
-        return None
+            # A post that turns out not to be sent makes room for the next one of its site.
+            while len(attempts) < most and (
+                due := await posts.due(session, now, most - len(attempts))
+            ):
+                attempts += await self.begin(session, due, now)
+        return attempts
 
-    async def begin(self, session: AsyncSession, due: Due, now: datetime) -> Sending | None:
-        """Return the attempt to send a post; None if it cannot be told, or need not be any more."""
-        if due.watch.removed_at is not None:
-            posts.write(due.row, removed(posts.value(due.row), now))
-            await posts.tell(session, due.row.id or 0, REMOVED, now, None)
-            await session.flush()
-            return None
+    async def begin(
+        self, session: AsyncSession, due: Sequence[Due], now: datetime
+    ) -> list[Sending]:
+        """Return the attempts to send posts, but for those that cannot be told or need not be."""
+        for one in due:
+            if one.watch.removed_at is not None:
+                posts.write(one.row, removed(posts.value(one.row), now))
+                await posts.tell(session, one.row.id or 0, REMOVED, now, None)
         # What the site shows may have become known in the very moment in which the watch did.
-        await found.recognise(session, [due.watch], now)
-        if due.row.state != State.QUEUED:
-            return None
-        try:
-            body, told = await self.told(session, due)
-        except ValueError as error:
-            # One watch that cannot be told must not keep all the others waiting.
-            after = failed(posts.value(due.row), SiteRefused(f"It cannot be told: {error}."), now)
-            posts.write(due.row, after)
-            await posts.tell(session, due.row.id or 0, line(after), now, None)
-            return None
-        return sending(due, await posts.begin(session, due, now, body, told, self.waits), body)
-
-    async def told(self, session: AsyncSession, due: Due) -> tuple[str, str]:
-        """Return the body and the slug of a post: as stored, or rendered for the first time."""
-        if due.row.body is not None and due.row.slug is not None:
-            return due.row.body, due.row.slug
-        watch = watches.watch_of(due.watch)
-        if watch is None:
-            raise ValueError("its watch could not be read")
-        again = await watches.is_again(session, due.watch)
-        entry = hentry(watch, telling(due, again=again))
-        return json.dumps(entry, ensure_ascii=False), slug(watch)
+        await found.recognise(session, [one.watch for one in due if is_wanted(one)], now)
+        wanted = [one for one in due if is_wanted(one)]
+        again = await watches.again(session, [one.watch for one in wanted])
+        attempts = []
+        for one in wanted:
+            try:
+                body, told = told_as(one, again=one.watch.id in again)
+            except ValueError as error:
+                # One watch that cannot be told must not keep all the others waiting.
+                trouble = SiteRefused(f"It cannot be told: {error}.")
+                after = failed(posts.value(one.row), trouble, now)
+                posts.write(one.row, after)
+                await posts.tell(session, one.row.id or 0, line(after), now, None)
+                continue
+            begun = posts.begin(one, now, body, told, self.waits)
+            attempts.append(sending(one, begun, body))
+        await session.flush()
+        return attempts
 
     async def deliver(self, attempt: Sending) -> None:
         """Send one post and write down what became of it."""
@@ -189,24 +194,64 @@ class Publisher:
         return found.micropub if found.micropub != attempt.endpoint else None
 
     async def settle(self, attempt: Sending, outcome: Outcome) -> None:
-        """Save the outcome of an attempt, unless the row has gone on without us."""
-        now, after = self.now(), outcome.post
+        """Save the outcome of an attempt, unless the row has gone on without us.
+
+        Attempts that end in the same moment share a transaction.
+        """
+        state, is_saved = outcome.post.state, await self.saving.do((attempt, outcome))
+        if not is_saved:
+            log.warning("outcome came too late", post=attempt.post_id, state=state)
+            return
+        log.info("sent", post=attempt.post_id, state=state, attempt=outcome.post.attempts)
+
+    async def settle_all(self, done: Sequence[tuple[Sending, Outcome]]) -> Sequence[bool]:
+        """Save the outcomes of attempts; return for each whether its row was still the same."""
+        now, vault = self.now(), self.keys.refresher.vault
         async with self.database.writing() as session:
-            if not await posts.settle(
-                session, attempt.post_id, attempt.post, after, now, self.waits
-            ):
-                log.warning("outcome came too late", post=attempt.post_id, state=after.state)
-                return
-            await posts.tell(session, attempt.post_id, line(after), now, outcome.shown)
-            await posts.note_site(
-                session,
-                attempt.site,
-                lambda site: site_after(site, outcome, now, self.waits),
-                outcome.token,
-                self.keys.refresher.vault,
-                now,
-            )
-        log.info("sent", post=attempt.post_id, state=after.state, attempt=after.attempts)
+            sites = await posts.hold_sites(session, [sent.account_id for sent, _ in done])
+            outcomes = [(sent.post_id, sent.post, told.post) for sent, told in done]
+            settled = await posts.settle(session, outcomes, now, self.waits)
+            saved = [one for one, is_ours in zip(done, settled, strict=True) if is_ours]
+            lines = [(sent.post_id, line(told.post), told.shown) for sent, told in saved]
+            await posts.tell_all(session, lines, now)
+            for sent, told in saved:
+                site = sites.get(sent.account_id)
+                if site and is_about(site, sent.site, told.token, vault):
+                    for name, value in site_after(site, told, now, self.waits).items():
+                        setattr(site, name, value)
+            await posts.tell_of_sites(session, list(sites.values()), now)
+        return settled
+
+
+def is_wanted(due: Due) -> bool:
+    """Tell whether a post that is due is still to be sent."""
+    return due.row.state == State.QUEUED
+
+
+def told_as(due: Due, *, again: bool) -> tuple[str, str]:
+    """Return the body and the slug of a post: as stored, or rendered for the first time.
+
+    Raises ValueError where it cannot be told.
+    """
+    if due.row.body is not None and due.row.slug is not None:
+        return due.row.body, due.row.slug
+    watch = watches.watch_of(due.watch)
+    if watch is None:
+        raise ValueError("its watch could not be read")
+    entry = hentry(watch, telling(due, again=again))
+    return json.dumps(entry, ensure_ascii=False), slug(watch)
+
+
+def is_about(site: SiteRow, before: SiteRow, access_token: str | None, vault: Vault) -> bool:
+    """Tell whether an outcome says something of a site as it is now.
+
+    ``before`` is the row as it was when the request left, ``access_token`` the one that was sent,
+    if any: when the person has signed in anew since, it says nothing about the new key.
+    """
+    if access_token is None:
+        return site.sealed_tokens == before.sealed_tokens
+    pair = pair_of(site, vault)
+    return pair is None or pair.access == access_token
 
 
 def sending(due: Due, post: Post, body: str) -> Sending:

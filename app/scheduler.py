@@ -24,7 +24,8 @@ from app.notify import Notifier
 from app.poll import Poller
 from app.publish import Publisher
 from app.rotate import judge_all
-from app.store import accounts, connections, gates, lease, looks, notices, posts, undecided
+from app.store import accounts, agenda, connections, gates, lease, looks, undecided
+from app.store.agenda import Agenda
 from app.store.looks import Turn as LookTurn
 from app.waits import Waits
 
@@ -88,8 +89,7 @@ class Scheduler:
         while not self.is_stopping:
             self.poked.clear()
             try:
-                await self.start_due()
-                rest = await self.rest()
+                rest = self.rest(await self.start_due())
             except Exception as error:
                 # Nothing that happens to one account may stop the others for good.
                 log.exception("scheduler failed")
@@ -98,24 +98,47 @@ class Scheduler:
             await poked_or_after(self.poked, rest)
         await self.guarded("lease", self.step_down())
 
-    async def start_due(self) -> None:
-        """Start all that is due and for which there is a place, if this is who schedules."""
+    async def start_due(self) -> Agenda | None:
+        """Start all that is due and for which there is a place, if this is who schedules.
+
+        Return what the rows said, None where another process schedules.
+        """
         if not await self.is_in_charge():
-            return
+            return None
+        async with self.database.reading() as session:
+            due = await agenda.read(session, self.now())
+        if due.polls:
+            await self.start_polls()
+        if due.archives:
+            await self.start_archives()
+        if due.looks:
+            await self.start_looks()
+        if due.posts:
+            for attempt in await self.publisher.claim(POSTS - len(self.posts)):
+                # A bug leaves the post to its lease: nobody knows whether it was sent.
+                self.start(self.posts, self.guarded("post", self.publisher.deliver(attempt)))
+        if due.notices and len(self.tellings) < TELLINGS:
+            self.start(self.tellings, self.guarded("tell", self.notifier.tell_due()))
+        return due
+
+    async def start_polls(self) -> None:
+        """Poll the connections whose turn it is."""
         for turn in await self.claimed(connections.claim_polls, POLLS - len(self.polls)):
             poll, trouble = self.poller.poll(turn), self.poller.note_trouble
             self.start(self.polls, self.guarded("poll", poll, partial(trouble, turn)))
-        for turn in await self.claimed(connections.claim_archives, ARCHIVES - len(self.archives)):
+
+    async def start_archives(self) -> None:
+        """Read one more page of each archive that is to be read."""
+        places = ARCHIVES - len(self.archives)
+        for turn in await self.claimed(connections.claim_archives, places):
             archive, trouble = self.poller.archive(turn), self.poller.note_archive_trouble
             self.start(self.archives, self.guarded("archive", archive, partial(trouble, turn)))
+
+    async def start_looks(self) -> None:
+        """Look at the sites whose turn it is."""
         for look in await self.claimed_looks(LOOKS - len(self.looks)):
             note = partial(self.looker.note_trouble, look)
             self.start(self.looks, self.guarded("look", self.looker.look(look), note))
-        while len(self.posts) < POSTS and (attempt := await self.publisher.claim()):
-            # A bug leaves the post to its lease: nobody knows whether it was sent.
-            self.start(self.posts, self.guarded("post", self.publisher.deliver(attempt)))
-        if len(self.tellings) < TELLINGS and await self.notifier.is_due():
-            self.start(self.tellings, self.guarded("tell", self.notifier.tell_due()))
 
     async def is_in_charge(self) -> bool:
         """Take or renew the lease when it is time to; tell whether it is ours.
@@ -168,19 +191,17 @@ class Scheduler:
         places: int,
     ) -> list[connections.Turn]:
         """Return the turns that ``claim`` gives us for so many free places."""
+        if places <= 0:
+            return []
         now = self.now()
-        async with self.database.reading() as session:
-            if places <= 0 or not await connections.is_work(session, now):
-                return []
         async with self.database.writing() as session:
             return await claim(session, now, now + self.waits.poll_lease, places)
 
     async def claimed_looks(self, places: int) -> list[LookTurn]:
         """Return the sites to look at now, for so many free places."""
+        if places <= 0:
+            return []
         now = self.now()
-        async with self.database.reading() as session:
-            if places <= 0 or not await looks.is_work(session, now):
-                return []
         async with self.database.writing() as session:
             return await looks.claim(session, now, now + self.waits.look_lease, places)
 
@@ -225,19 +246,14 @@ class Scheduler:
             if note:
                 await note(error)
 
-    async def rest(self) -> timedelta:
-        """Return how long there is nothing to do, as far as the rows tell."""
-        if self.is_standing_by:
+    def rest(self, due: Agenda | None) -> timedelta:
+        """Return how long there is nothing to do, as far as the rows tell.
+
+        What our own work changes is no matter: whatever ends looks again.
+        """
+        if due is None:
             return self.waits.succession
-        now = self.now()
-        async with self.database.reading() as session:
-            times = [
-                await connections.next_due(session, now),
-                await posts.next_due(session, now),
-                await looks.next_due(session, now),
-                await notices.next_due(session),
-            ]
-        waits = [when - now for when in times if when]
+        waits = [due.next_at - self.now()] if due.next_at else []
         # The lease is renewed between two rests.
         longest = min(self.waits.longest_rest, self.waits.scheduler_lease / 3)
         return max(min([*waits, longest]), self.waits.shortest_rest)
@@ -255,6 +271,9 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await asyncio.gather(*self.poller.refresher.under_way, return_exceptions=True)
+        # What was cancelled while it was saved with others is saved all the same.
+        saved = self.poller.saving.under_way | self.publisher.saving.under_way
+        await asyncio.gather(*saved, return_exceptions=True)
 
 
 async def poked_or_after(poked: asyncio.Event, rest: timedelta) -> None:

@@ -20,7 +20,7 @@ from app import database, migrate, settings
 from app.database import Database
 from app.grants import Pair
 from app.outbox import published
-from app.store import connections, posts, watches
+from app.store import agenda, connections, posts, watches
 from app.tables import AccountRow, PostRow, SiteRow, WatchRow
 from app.vault import Vault
 from app.waits import USUAL, Waits
@@ -123,20 +123,22 @@ async def test_eight_workers_send_each_post_once_and_to_a_site_one_at_a_time(
     async def work(store: Database) -> None:
         while True:
             async with store.writing() as session:
-                due = await posts.due(session, NOON)
-                if due is None:
-                    if not await posts.is_work(session, NOON):
+                found = await posts.due(session, NOON, 1)
+                if not found:
+                    if not (await agenda.read(session, NOON)).posts:
                         return
                     continue
-                begun = await posts.begin(session, due, NOON, "{}", "slug", AT_ONCE)
+                (due,) = found
+                begun = posts.begin(due, NOON, "{}", "slug", AT_ONCE)
             assert due.row.account_id not in busy
             busy.add(due.row.account_id)
             await asyncio.sleep(0)
             sent.append(due.row.id or 0)
             busy.discard(due.row.account_id)
             async with store.writing() as session:
-                after = published(begun, None, NOON)
-                assert await posts.settle(session, due.row.id or 0, begun, after, NOON, USUAL)
+                await posts.hold_sites(session, [due.row.account_id])
+                outcomes = [(due.row.id or 0, begun, published(begun, None, NOON))]
+                assert await posts.settle(session, outcomes, NOON, USUAL) == [True]
 
     await asyncio.gather(*(work(store) for store in stores))
 

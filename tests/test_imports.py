@@ -34,8 +34,8 @@ LADDER = [
         "oauth",
         "server",
     },
-    {"watch", "errors", "settings"},
-    {"waits"},
+    {"watch", "errors", "settings", "driver"},
+    {"waits", "together"},
     {"__init__"},
 ]
 HEIGHT = {name: -step for step, names in enumerate(LADDER) for name in names}

@@ -99,9 +99,9 @@ async def test_an_absent_play_is_doubted_and_no_longer_counted(store: Database) 
 
     assert after.confirm_at == LATER + HOUR
     async with store.reading() as session:
-        assert await sightings.doubted(session, 1, LATER) == set()
-        assert await sightings.doubted(session, 1, LATER + HOUR) == {Target("movies", "481")}
-        assert await sightings.next_doubt(session, 1) == LATER + HOUR
+        assert await sightings.doubted(session, [1], LATER) == {}
+        assert await sightings.doubted(session, [1], LATER + HOUR) == {1: {Target("movies", "481")}}
+        assert await sightings.next_doubts(session, [1]) == {1: LATER + HOUR}
         assert (await sightings.plays(session, 1, KINDS))[0].total() == 0
         assert await sightings.count(session, 1, "movies") == 1
 

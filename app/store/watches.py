@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from app.diff import Read, item_of, minute, show_of
@@ -154,19 +155,26 @@ def watch_of(row: WatchRow) -> Watch | None:
     return Watch(row.source, row.key, row.watched_at, from_json(row.work))
 
 
-async def is_again(session: AsyncSession, row: WatchRow) -> bool:
-    """Tell whether the account has an earlier watch of the same work."""
-    if row.work_key is None or row.watched_at is None:
-        return False
-    earlier = select(col(WatchRow.id)).where(
-        col(WatchRow.account_id) == row.account_id,
-        col(WatchRow.work_key) == row.work_key,
-        col(WatchRow.removed_at).is_(None),
-        # Of two in one minute, the one that was told first is the first.
-        (col(WatchRow.watched_at) < row.watched_at)
-        | ((col(WatchRow.watched_at) == row.watched_at) & (col(WatchRow.id) < row.id)),
+async def again(session: AsyncSession, rows: Sequence[WatchRow]) -> set[int]:
+    """Return the ids of those watches whose account has an earlier watch of the same work."""
+    earlier = aliased(WatchRow)
+    found = await session.scalars(
+        select(col(WatchRow.id)).where(
+            col(WatchRow.id).in_([row.id for row in rows]),
+            exists().where(
+                col(earlier.account_id) == col(WatchRow.account_id),
+                col(earlier.work_key) == col(WatchRow.work_key),
+                col(earlier.removed_at).is_(None),
+                # Of two in one minute, the one that was told first is the first.
+                (col(earlier.watched_at) < col(WatchRow.watched_at))
+                | (
+                    (col(earlier.watched_at) == col(WatchRow.watched_at))
+                    & (col(earlier.id) < col(WatchRow.id))
+                ),
+            ),
+        )
     )
-    return await session.scalar(earlier.limit(1)) is not None
+    return {key for key in found if key}
 
 
 async def hold(session: AsyncSession, account_id: int, key: int) -> Listed | None:
