@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
 from ipaddress import (
     IPv4Address,
     IPv6Address,
@@ -113,6 +113,12 @@ def client(
         follow_redirects=False,
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT.total_seconds()),
     )
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Return whose certificates are believed; one list for all clients, as it takes 4 MB."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 class Guard(httpcore2.AsyncNetworkBackend):
@@ -260,7 +266,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         # AsyncHTTPTransport takes no network backend, so its pool is replaced. A test connects
         # to a listener that must stay untouched and would notice if this stopped working.
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=httpx2.create_ssl_context(trust_env=False),
+            ssl_context=trusted(),
             max_connections=None,
             max_keepalive_connections=keepalive,
             keepalive_expiry=30.0,

@@ -161,7 +161,7 @@ def test_the_procfile_line_serves_with_the_requirements_alone(public: Life) -> N
 
 
 def test_the_database_is_migrated_before_the_first_answer(public: Life) -> None:
-    assert public.schema == migrate.script().get_current_head()
+    assert public.schema == migrate.newest()
 
 
 def test_one_process_serves_whatever_web_concurrency_says(public: Life) -> None:

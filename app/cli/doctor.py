@@ -85,7 +85,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
         return
     yield ("database", True, f"{where} can be written")
     yield check_schema(step)
-    if step == migrate.script().get_current_head():
+    if step == migrate.newest():
         yield from check_keys(asyncio.run(counted(settings)))
 
 

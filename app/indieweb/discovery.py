@@ -18,9 +18,9 @@ from datetime import timedelta
 import httpx2
 
 from app.errors import AddressBlocked, FetchError, NeverSent, NotTrusted, SignInError
-from app.indieweb.hcard import Card, representative
+from app.indieweb.card import Card
 from app.indieweb.profile import has_scheme, profile_url, web_url
-from app.indieweb.rels import apart, html_document, page_links, resolved
+from app.indieweb.rels import apart, resolved
 from app.settings import Network
 
 MOST_REDIRECTS = 5
@@ -197,9 +197,9 @@ def refuse_downgrade(url: str, target: str, response: httpx2.Response) -> None:
 
 def read_page(url: str, response: httpx2.Response) -> tuple[dict[str, str], Card]:
     """Return the links of a page and its representative h-card. Slow: call it in a thread."""
-    document = html_document(response.content, response.headers.get("Content-Type", ""))
-    links = page_links(document, url, response.headers.get_list("Link"))
-    return links, representative(document, url) if document else Card()
+    from app.indieweb import hcard  # noqa: PLC0415 - parsers take 10 MB; an idle bridge needs none
+
+    return hcard.read_page(url, response)
 
 
 def is_private(response: httpx2.Response) -> bool:
