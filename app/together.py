@@ -25,6 +25,7 @@ class Together(Generic[T, R]):
     work: Work[T, R]
     waiting: list[tuple[T, asyncio.Future[R]]] = field(default_factory=list)
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def do(self, one: T) -> R:
         """Return what ``work`` returns for one, when it has been done with others."""
@@ -37,10 +38,12 @@ class Together(Generic[T, R]):
         return await done
 
     async def hand_on(self) -> None:
-        """Wait a moment for others, then do all."""
+        """Wait a moment for others, and for those before, then do all."""
         await asyncio.sleep(self.moment.total_seconds())
-        taken, self.waiting = self.waiting, []
-        await self.settle(taken)
+        # The busier it is, the more go together.
+        async with self.turn:
+            taken, self.waiting = self.waiting, []
+            await self.settle(taken)
 
     async def settle(self, taken: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
         """Do the work and tell everyone what came of theirs."""

@@ -208,25 +208,31 @@ async def page(
     most: int = PER_PAGE,
 ) -> list[Listed]:
     """Return one page of an account's watches, newest first, those without a date last."""
-    found = await session.execute(
-        narrowed(listing(account_id), text, state)
-        .order_by(col(WatchRow.watched_at).desc().nulls_last(), col(WatchRow.id).desc())
+    order = (col(WatchRow.watched_at).desc().nulls_last(), col(WatchRow.id).desc())
+    # The pages before are passed over in an index; only what is shown is read as a whole.
+    shown = (
+        narrowed(of_account(select(col(WatchRow.id)), account_id, state), text, state)
+        .order_by(*order)
         .limit(most)
         .offset((number - 1) * most)
+    )
+    found = await session.execute(
+        listing(account_id).where(col(WatchRow.id).in_(shown.subquery().select())).order_by(*order)
     )
     return [(row[0], row[1]) for row in found]
 
 
 async def count(session: AsyncSession, account_id: int, *, text: str = "", state: str = "") -> int:
     """Return how many watches such a list has in all."""
-    matching = narrowed(
-        select(func.count(col(WatchRow.id)))
-        .outerjoin(PostRow, col(PostRow.id) == col(WatchRow.post_id))
-        .where(col(WatchRow.account_id) == account_id),
-        text,
-        state,
-    )
-    return await session.scalar(matching) or 0
+    matching = of_account(select(func.count(col(WatchRow.id))), account_id, state)
+    return await session.scalar(narrowed(matching, text, state)) or 0
+
+
+def of_account(query: Listing, account_id: int, state: str) -> Listing:
+    """Narrow a query of watches to an account's, with their posts where ``state`` is one's."""
+    if state in set(State):
+        query = query.outerjoin(PostRow, col(PostRow.id) == col(WatchRow.post_id))
+    return query.where(col(WatchRow.account_id) == account_id)
 
 
 def listing(account_id: int) -> Select[WatchRow, PostRow]:
@@ -254,16 +260,20 @@ def narrowed(query: Listing, text: str, state: str) -> Listing:
 
 
 async def states(session: AsyncSession, account_id: int) -> dict[str, int]:
-    """Return how many watches an account has in each state."""
-    found = await session.execute(
-        select(
-            func.coalesce(col(PostRow.state), col(WatchRow.standing)), func.count(col(WatchRow.id))
-        )
-        .outerjoin(PostRow, col(PostRow.id) == col(WatchRow.post_id))
-        .where(col(WatchRow.account_id) == account_id)
-        .group_by(func.coalesce(col(PostRow.state), col(WatchRow.standing)))
+    """Return how many watches an account has in each state.
+
+    Each post tells of one watch, so both are counted apart, in an index each.
+    """
+    standing, state = col(WatchRow.standing), col(PostRow.state)
+    watches = await session.execute(
+        select(standing, func.count())
+        .where(col(WatchRow.account_id) == account_id, standing != Standing.POSTED)
+        .group_by(standing)
     )
-    return {row[0]: row[1] for row in found}
+    posts = await session.execute(
+        select(state, func.count()).where(col(PostRow.account_id) == account_id).group_by(state)
+    )
+    return {row[0]: row[1] for row in (*watches, *posts)}
 
 
 async def sightings(session: AsyncSession, watch_id: int) -> list[SightingRow]:
