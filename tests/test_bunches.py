@@ -251,6 +251,12 @@ async def test_what_was_kept_unposted_stays_so_when_its_date_is_corrected(
     assert post.state == State.SKIPPED
 
 
+async def is_waited_for(store: Database) -> bool:
+    """Ask in a new transaction: within one, PostgreSQL shows others as they were at first."""
+    async with store.reading() as session:
+        return bool(await session.scalar(text(WAITING_FOR_A_LOCK)))
+
+
 async def test_an_answer_for_all_and_one_for_a_single_watch_never_wait_for_each_other(
     postgres: Any,  # noqa: ANN401 - the server of a library without types
 ) -> None:
@@ -269,9 +275,8 @@ async def test_an_answer_for_all_and_one_for_a_single_watch_never_wait_for_each_
         # The first half of `watches.hold`, as a button does it.
         await session.get(WatchRow, 1, with_for_update={"key_share": True})
         group.create_task(keep_all())
-        async with store.reading() as other:
-            while not await other.scalar(text(WAITING_FOR_A_LOCK)):
-                pass
+        while not await is_waited_for(store):
+            pass
         post = await session.get(PostRow, 1, with_for_update=True)
         assert post is not None
         post.state, post.why = State.QUEUED, None

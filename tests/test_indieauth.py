@@ -555,7 +555,7 @@ async def test_outside_of_them_nothing_on_this_machine_is_contacted() -> None:
 async def listening(app: Server) -> AsyncIterator[int]:
     """Serve ``app`` on a free port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, lifespan="off", log_level="warning", ws="none")
+        config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none")
         running = uvicorn.Server(config)
         task = asyncio.create_task(running.serve(sockets=[listener]))
         yield listener.getsockname()[1]

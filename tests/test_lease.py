@@ -182,7 +182,7 @@ async def test_a_takeover_does_not_take_the_database_for_an_old_copy(two: Two) -
     await two.rounds()
     for _ in range(3):
         two.clock.passes(hours=1)
-        await two.first.start_due()
+        await two.world.work()
     await two.first.step_down()
 
     with capture_logs() as lines:

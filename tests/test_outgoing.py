@@ -265,7 +265,7 @@ ROOT = Path(__file__).parents[1] / "app"
 # Ways to reach the network, or a process that could.
 WAYS = re.compile(
     r"httpx2\.(?:Async)?Client\(|httpx2\.(?:get|post|put|request|stream)\(|OAuth2Client\b"
-    r"|urllib\.request|http\.client\b|\baiohttp\b|\brequests\.\w+\(|create_connection|open_connection"
+    r"|urllib\.request|http\.client\b|\baiohttp\b|(?<![\w.])requests\.\w+\(|create_connection|open_connection"
     r"|\.getaddrinfo|\bsubprocess\b|from apprise import"
 )
 

@@ -250,7 +250,7 @@ async def test_over_a_socket_a_dropped_connection_is_one(trakt: SimulatedTrakt) 
 async def served(trakt: SimulatedTrakt) -> AsyncIterator[str]:
     # A listening socket holds the first connections until uvicorn is ready to take them.
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(trakt.api, log_level="critical", date_header=False)
+        config = uvicorn.Config(trakt.api, log_config=None, log_level="critical", date_header=False)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
