@@ -1,9 +1,13 @@
 """What the documents say is checked where it can be."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+
+from app.cli import cli
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -47,3 +51,20 @@ def test_each_link_inside_of_the_repository_leads_somewhere(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
 
     assert all((path.parent / link).exists() for link in links)
+
+
+def test_the_page_of_commands_names_each_command_and_no_other() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([a-z]+(?:[ -][a-z]+)*)", text, flags=re.MULTILINE)
+
+    assert sorted(named) == sorted(commands(typer.main.get_command(cli)))
+
+
+def commands(command: object, name: str = "") -> Iterator[str]:
+    """Yield the commands that do something, e.g. ``serve`` and ``accounts list``."""
+    parts = getattr(command, "commands", None)
+    if parts is None:
+        yield name
+    else:
+        for part, inner in parts.items():
+            yield from commands(inner, f"{name} {part}".strip())
