@@ -193,6 +193,8 @@ class WatchRow(SQLModel, table=True):
     title: str
     work_key: str | None = None
     work: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
+    # Genres, rating and the like, see `watch.About`; None: not known when it became known.
+    about: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
     source: str
     key: str
     watched_at: datetime | None = None
@@ -201,7 +203,7 @@ class WatchRow(SQLModel, table=True):
 
 
 class SightingRow(SQLModel, table=True):
-    """What one source said about one viewing, word for word."""
+    """What one source said about one viewing, without its long texts where it could be read."""
 
     __tablename__ = "sighting"
     __table_args__ = (

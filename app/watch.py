@@ -3,7 +3,7 @@
 Values only; nothing here knows a service, a database or a website.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -58,17 +58,36 @@ Work = Movie | Episode
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What a source knows of a film, or of an episode and its show; each may be unknown.
+
+    ``genres`` are the source's own words, such as ``science-fiction``; none at all is known too.
+    ``rating`` is what its people give on average, from 1 to 10, ``runtime`` is in minutes,
+    ``country`` and ``language`` are codes of two letters, and ``poster`` is a URL.
+    """
+
+    genres: tuple[str, ...] | None = None
+    rating: float | None = None
+    runtime: int | None = None
+    country: str | None = None
+    language: str | None = None
+    poster: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """One viewing of one work. Watching it again is another Watch.
 
     ``key`` is the source's id of this viewing. ``watched_at`` is aware and in UTC; None means
-    that nobody knows when, and no time is ever invented for it.
+    that nobody knows when, and no time is ever invented for it. ``about`` is None where the source
+    was not asked for more than names.
     """
 
     source: str
     key: str
     watched_at: datetime | None
     work: Work
+    about: About | None = None
 
     def __post_init__(self) -> None:
         """Reject a naive time here, where the mistake is, not in a post years later."""
@@ -171,3 +190,18 @@ def from_json(data: dict[str, Any]) -> Work:
         )
     except (KeyError, TypeError) as error:
         raise ValueError("its row is damaged") from error
+
+
+def about_to_json(about: About) -> dict[str, Any]:
+    """Return what is known of a work as plain data for the database."""
+    return {name: value for name, value in asdict(about).items() if value is not None}
+
+
+def about_from_json(data: dict[str, Any] | None) -> About | None:
+    """Return what `about_to_json` wrote; what another version knew beyond that is left out."""
+    if data is None:
+        return None
+    known = {field.name: data[field.name] for field in fields(About) if field.name in data}
+    if isinstance(known.get("genres"), list):
+        known["genres"] = tuple(known["genres"])
+    return About(**known)

@@ -11,6 +11,7 @@ import pytest
 from app.demo import trakt_door
 from app.demo.catalogue import CATALOGUE, DUNE, LIES, SECRETS, SPECIAL
 from app.demo.trakt_door import Dropped, Fault, Slow, Status, Truncated
+from app.demo.trakt_full import OVERVIEW
 from app.demo.trakt_history import BadDays
 from app.errors import SourceBusy
 from app.grants import Pair
@@ -228,6 +229,25 @@ async def test_an_item_that_a_newer_version_can_read_is_read_again(world: World)
     await world.work()
 
     assert await world.states() == {"published": 1}
+
+
+async def test_genres_and_the_like_come_with_the_plays_and_their_long_texts_are_not_kept(
+    world: World,
+) -> None:
+    await world.ready()
+    world.trakt.watch(DUNE)
+    await poll(world)
+    (row, _), *_ = await world.watches()
+
+    await world.browser.visit(f"/watches/{row.id}")
+
+    watch = watches.watch_of(row)
+    assert watch is not None
+    assert watch.about is not None
+    assert watch.about.genres == ("adventure", "science-fiction")
+    assert "science-fiction" in world.browser.text
+    assert OVERVIEW not in world.browser.text
+    assert "word for word" not in world.browser.text
 
 
 async def test_a_watch_dated_in_the_future_waits_and_hides_nothing(world: World) -> None:

@@ -36,6 +36,24 @@ async def test_the_history_keeps_the_contract_with_and_without_ids_and_names(
         assert len(answer.json()) == 6
 
 
+async def test_the_full_form_of_the_history_keeps_the_contract_to_the_letter(
+    trakt: SimulatedTrakt, api: httpx2.AsyncClient
+) -> None:
+    for work in (DUNE, SECRETS, Film("Nothing", None, 9, "nothing")):
+        trakt.watch(work)
+    trakt.watch(EpisodeOf(None, 1, 2, "Orphan", 10))
+
+    answer = await api.get("/sync/history?extended=full")
+
+    assert errors("users.history.all", answer.status_code, answer.json(), strict=True) == []
+    film = answer.json()[-1]["movie"]
+    assert film["genres"] == ["adventure", "science-fiction"]
+    assert film["rating"] == 7.9
+    assert not film["images"]["poster"][0].startswith("https:")
+    plain = (await api.get("/sync/history")).json()[-1]["movie"]
+    assert "genres" not in plain
+
+
 @pytest.mark.parametrize(
     ("kind", "route", "number"),
     [("movies", "movies", 1), ("episodes", "episodes", 2), ("shows", "shows", 2)],

@@ -3,6 +3,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,15 +12,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.demo import catalogue
+from app.demo.trakt_history import Play
 from app.diff import Kind, Target, Watched
 from app.errors import SourceBusy, SourceGarbled
 from app.hentry import Telling, hentry
 from app.sources.budget import Budget
 from app.sources.trakt import Totals, Trakt
-from app.sources.trakt_history import read_item, read_watched
-from app.watch import Episode, Movie, Unreadable, Watch, caption, from_json, to_json
+from app.sources.trakt_history import read_item, read_watched, trimmed
+from app.watch import (
+    About,
+    Episode,
+    Movie,
+    Unreadable,
+    Watch,
+    about_from_json,
+    about_to_json,
+    caption,
+    from_json,
+    to_json,
+)
 
-FILM = {
+FILM: dict[str, Any] = {
     "id": 3373536619,
     "watched_at": "2026-11-20T20:14:00.000Z",
     "action": "scrobble",
@@ -136,6 +150,89 @@ def test_no_control_character_and_no_lone_surrogate_gets_into_a_title() -> None:
     assert caption(watch.work) == "Du ne?"
 
 
+def full(work: catalogue.Work) -> dict[str, Any]:
+    """A play as the simulated Trakt tells it by ``extended=full``."""
+    return Play(3373536619, datetime(2026, 11, 20, 20, 14, tzinfo=UTC), work).item(full=True)
+
+
+def about(item: dict[str, Any]) -> About:
+    watch = read_item(item)
+    assert isinstance(watch, Watch)
+    assert watch.about is not None
+    return watch.about
+
+
+def test_what_trakt_knows_of_a_film_is_read() -> None:
+    assert about(full(catalogue.DUNE)) == About(
+        genres=("adventure", "science-fiction"),
+        rating=7.9,
+        runtime=110,
+        country="de",
+        language="en",
+        poster=(
+            "https://walter-r2.trakt.tv/images/movies/000/287/071/posters/medium/000004615f.jpg.webp"
+        ),
+    )
+
+
+def test_an_episode_has_the_genres_and_the_poster_of_its_show() -> None:
+    found = about(full(catalogue.LIES))
+
+    assert found.genres == ("drama", "science-fiction")
+    assert found.poster
+    assert "/shows/" in found.poster
+
+
+def test_an_episode_that_nobody_has_rated_has_the_rating_of_its_show() -> None:
+    rated = replace(catalogue.LIES, rating=9.1)
+
+    assert about(full(rated)).rating == 9.1
+    assert about(full(catalogue.LIES)).rating == 8.4
+
+
+@pytest.mark.parametrize(
+    "movie",
+    [
+        {"genres": None, "rating": None, "runtime": None, "images": None},
+        {"genres": "drama", "rating": "8", "runtime": "110", "images": []},
+        {"rating": 8.1, "votes": 0, "runtime": 0, "images": {"poster": []}},
+        {"rating": True, "runtime": -3, "country": 7, "images": {"poster": [None]}},
+        {"rating": 11, "images": {"poster": "walter-r2.trakt.tv/x.webp"}},
+        {"rating": -1, "images": {"poster": ["trakt.tv@elsewhere.example/x y.webp"]}},
+        {"images": {"poster": ["[::1/x.webp"]}},
+    ],
+    ids=str,
+)
+def test_what_trakt_does_not_tell_of_a_film_is_unknown(movie: dict[str, Any]) -> None:
+    assert about(changed(FILM, movie={**FILM["movie"], **movie})) == About()
+
+
+def test_no_genre_at_all_is_known_too() -> None:
+    assert about(changed(FILM, movie={**FILM["movie"], "genres": []})).genres == ()
+
+
+def test_an_item_is_kept_without_its_long_texts_and_reads_the_same() -> None:
+    for work in (catalogue.DUNE, catalogue.LIES):
+        item = full(work)
+
+        kept = trimmed(item)
+
+        assert read_item(kept) == read_item(item)
+        assert "overview" not in json.dumps(kept)
+        assert len(json.dumps(kept)) < len(json.dumps(item)) / 2
+
+
+def test_what_nobody_knows_yet_is_kept_with_an_item() -> None:
+    item = {**FILM, "mood": "cosy", "movie": {**FILM["movie"], "smell": ["of popcorn"]}}
+
+    assert trimmed(item) == item
+
+
+def test_what_a_later_version_knows_of_a_title_does_no_harm() -> None:
+    assert about_from_json({"rating": 8.0, "awards": 3}) == About(rating=8.0)
+    assert about_from_json(None) is None
+
+
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()
@@ -147,6 +244,7 @@ ANYTHING = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from([*FILM, *EPISODE, "title", "year", "ids", "trakt", "slug", "season"])
+            | st.sampled_from(["genres", "rating", "votes", "runtime", "images", "poster"])
             | st.text(max_size=5),
             inner,
             max_size=8,
@@ -172,7 +270,11 @@ def test_any_json_is_read_or_kept_as_unreadable(item: object) -> None:
     assert isinstance(found, Watch | Unreadable)
     assert found.key == read_item(item).key
     if isinstance(found, Watch):
+        assert isinstance(item, dict)
+        assert read_item(trimmed(item)) == found
         assert from_json(json.loads(json.dumps(to_json(found.work)))) == found.work
+        assert found.about is not None
+        assert about_from_json(json.loads(json.dumps(about_to_json(found.about)))) == found.about
         body = json.dumps(hentry(found, Telling(UTC)), ensure_ascii=False).encode()
         assert base64.b64encode(body)
 
@@ -325,7 +427,7 @@ async def test_no_more_than_two_maps_are_read_at_a_time() -> None:
 
 
 async def test_a_title_that_trakt_does_not_know_has_no_plays() -> None:
-    path = "/sync/history/shows/4?page=1&limit=250"
+    path = "/sync/history/shows/4?page=1&limit=250&extended=full"
     answers = Answers({path: (404, {}, None)})
     answers.go.set()
 
@@ -334,7 +436,7 @@ async def test_a_title_that_trakt_does_not_know_has_no_plays() -> None:
 
 
 async def test_a_title_behind_a_busy_trakt_is_not_taken_for_an_unknown_one() -> None:
-    path = "/sync/history/shows/4?page=1&limit=250"
+    path = "/sync/history/shows/4?page=1&limit=250&extended=full"
     answers = Answers({path: (503, {}, None)})
     answers.go.set()
 

@@ -19,6 +19,8 @@ class Film:
     slug: str
     imdb: str | None = None
     tmdb: int | None = None
+    genres: tuple[str, ...] = ()
+    rating: float = 0
 
     def json(self) -> Json:
         """Return the ``movie`` object of a history item."""
@@ -37,6 +39,8 @@ class Show:
     imdb: str | None = None
     tmdb: int | None = None
     tvdb: int | None = None
+    genres: tuple[str, ...] = ()
+    rating: float = 0
 
     def json(self) -> Json:
         """Return the ``show`` object of a history item."""
@@ -62,6 +66,7 @@ class EpisodeOf:
     imdb: str | None = None
     tmdb: int | None = None
     tvdb: int | None = None
+    rating: float = 0
 
     @property
     def season_id(self) -> int:
@@ -98,13 +103,54 @@ def name(work: Work) -> str:
             return f"{of} {season}x{number:02} “{title}”" if title else f"{of} {season}x{number:02}"
 
 
-DARK = Show("Dark", 2017, 112031, "dark", "tt5753856", 70523, 334824)
-DOCTOR_WHO = Show("Doctor Who", 2005, 4118, "doctor-who-2005", "tt0436992", 57243, 78804)
-OFFICE = Show("The Office", 2005, 2302, "the-office", "tt0386676", 2316, 73244)
-PARKS = Show("Parks and Recreation", 2009, 8524, "parks-and-recreation", "tt1266020", 8592, 84912)
-SEVERANCE = Show("Severance", 2022, 154997, "severance", "tt11280740", 95396, 371980)
+DARK = Show(
+    "Dark", 2017, 112031, "dark", "tt5753856", 70523, 334824, ("drama", "science-fiction"), 8.4
+)
+DOCTOR_WHO = Show(
+    "Doctor Who",
+    2005,
+    4118,
+    "doctor-who-2005",
+    "tt0436992",
+    57243,
+    78804,
+    ("adventure", "science-fiction"),
+    8.3,
+)
+OFFICE = Show("The Office", 2005, 2302, "the-office", "tt0386676", 2316, 73244, ("comedy",), 8.6)
+PARKS = Show(
+    "Parks and Recreation",
+    2009,
+    8524,
+    "parks-and-recreation",
+    "tt1266020",
+    8592,
+    84912,
+    ("comedy",),
+    8.2,
+)
+SEVERANCE = Show(
+    "Severance",
+    2022,
+    154997,
+    "severance",
+    "tt11280740",
+    95396,
+    371980,
+    ("drama", "mystery"),
+    8.5,
+)
 
-DUNE = Film("Dune", 2021, 287071, "dune-2021", "tt1160419", 438631)
+DUNE = Film(
+    "Dune",
+    2021,
+    287071,
+    "dune-2021",
+    "tt1160419",
+    438631,
+    ("adventure", "science-fiction"),
+    7.9,
+)
 SECRETS = EpisodeOf(DARK, 1, 1, "Secrets", 2417043)
 LIES = EpisodeOf(DARK, 1, 2, "Lies", 2417044)
 SPECIAL = EpisodeOf(DOCTOR_WHO, 0, 1, "The Christmas Invasion", 1148217)
@@ -113,20 +159,51 @@ SPECIAL = EpisodeOf(DOCTOR_WHO, 0, 1, "The Christmas Invasion", 1148217)
 CATALOGUE: tuple[Work, ...] = (
     DUNE,
     SECRETS,
-    Film("Spirited Away", 2001, 96, "spirited-away-2001", "tt0245429", 129),
+    Film(
+        "Spirited Away",
+        2001,
+        96,
+        "spirited-away-2001",
+        "tt0245429",
+        129,
+        ("animation", "fantasy"),
+        8.5,
+    ),
     LIES,
-    Film("Arrival", 2016, 210803, "arrival-2016", "tt2543164", 329865),
+    Film(
+        "Arrival",
+        2016,
+        210803,
+        "arrival-2016",
+        "tt2543164",
+        329865,
+        ("drama", "science-fiction"),
+        7.9,
+    ),
     EpisodeOf(SEVERANCE, 1, 1, "Good News About Hell", 5420219),
-    Film("Amélie", 2001, 137, "amelie-2001", "tt0211915", 194),
+    Film("Amélie", 2001, 137, "amelie-2001", "tt0211915", 194, ("comedy", "romance"), 7.9),
     SPECIAL,
-    Film("Paddington 2", 2017, 232161, "paddington-2-2017", "tt4468740", 346648),
+    Film(
+        "Paddington 2",
+        2017,
+        232161,
+        "paddington-2-2017",
+        "tt4468740",
+        346648,
+        ("comedy", "family"),
+        7.6,
+    ),
     EpisodeOf(SEVERANCE, 1, 2, "Half Loop", 5420220),
-    Film("Alien", 1979, 276, "alien-1979", "tt0078748", 348),
+    Film("Alien", 1979, 276, "alien-1979", "tt0078748", 348, ("horror", "science-fiction"), 8.2),
     EpisodeOf(PARKS, 2, 1, "Pawnee Zoo", 617443),
-    Film("Dune", 1984, 632, "dune-1984", "tt0087182", 841),
+    Film("Dune", 1984, 632, "dune-1984", "tt0087182", 841, ("adventure", "science-fiction"), 6.4),
     EpisodeOf(DARK, 1, 3, "Past and Present", 2417045),
-    Film("Parasite", 2019, 310517, "parasite-2019", "tt6751668", 496243),
+    Film(
+        "Parasite", 2019, 310517, "parasite-2019", "tt6751668", 496243, ("drama", "thriller"), 8.5
+    ),
     EpisodeOf(OFFICE, 2, 1, "The Dundies", 73488),
-    Film("Metropolis", 1927, 16, "metropolis-1927", "tt0017136", 19),
+    Film(
+        "Metropolis", 1927, 16, "metropolis-1927", "tt0017136", 19, ("drama", "science-fiction"), 8
+    ),
     EpisodeOf(DOCTOR_WHO, 1, 1, None, 1148218),
 )

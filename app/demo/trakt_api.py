@@ -191,7 +191,8 @@ def listed(history: History, query: QueryParams, kind: str, item: str) -> Respon
         return refused(400)
     rows = history.asked(Wanted(kind, item, start, end))
     paging = Paging.of(query)
-    answer = told(200, history.items(paging.cut(rows)))
+    full = "full" in query.get("extended", "").split(",")
+    answer = told(200, history.items(paging.cut(rows), full=full))
     answer.headers.update(paging.headers(max(0, len(rows) - history.bad_days.uncounted)))
     return answer
 

@@ -12,6 +12,7 @@ from itertools import count, islice
 from typing import Literal
 
 from app.demo.catalogue import CATALOGUE, EpisodeOf, Film, Json, Work
+from app.demo.trakt_full import full_episode, full_film, full_show
 
 FIRST_ID = 3_373_536_619
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,17 +58,21 @@ class Play:
         """``movie`` or ``episode``."""
         return "movie" if isinstance(self.work, Film) else "episode"
 
-    def item(self) -> Json:
-        """Return the play as an item of ``GET /sync/history``."""
+    def item(self, *, full: bool = False) -> Json:
+        """Return the play as an item of ``GET /sync/history``; ``full``: by ``extended=full``."""
         item: Json = {
             "id": self.id,
             "watched_at": stamp(self.watched_at),
             "action": self.action,
             "type": self.kind,
-            self.kind: self.work.json(),
         }
-        if isinstance(self.work, EpisodeOf) and self.work.show:
-            item["show"] = self.work.show.json()
+        match self.work:
+            case Film() as film:
+                item["movie"] = full_film(film) if full else film.json()
+            case EpisodeOf(show=show) as episode:
+                item["episode"] = full_episode(episode) if full else episode.json()
+                if show:
+                    item["show"] = full_show(show) if full else show.json()
         return item
 
 
@@ -84,8 +89,9 @@ class RawPlay:
         """What the item calls its type."""
         return str(self.raw.get("type"))
 
-    def item(self) -> Json:
-        """Return the item as it was given."""
+    def item(self, *, full: bool = False) -> Json:
+        """Return the item as it was given, however it is asked for."""
+        del full
         return dict(self.raw)
 
 
@@ -256,9 +262,9 @@ class History:
         rows = wanted.cut(self.drawers.get(wanted.drawer, []))
         return sorted(rows, key=shuffled) if self.bad_days.shuffled_ties else rows
 
-    def items(self, rows: Iterable[Row]) -> list[Json]:
+    def items(self, rows: Iterable[Row], *, full: bool = False) -> list[Json]:
         """Return ``rows`` as Trakt shows them: those it cannot resolve are left out."""
-        shown = [row.item() for row in rows if not self.is_hidden(row)]
+        shown = [row.item(full=full) for row in rows if not self.is_hidden(row)]
         return [item | NOVELTY for item in shown] if self.bad_days.novelties else shown
 
     def is_hidden(self, row: Row) -> bool:

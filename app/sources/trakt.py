@@ -31,14 +31,17 @@ from app.sources.trakt_history import (
     number,
     read_item,
     read_watched,
+    trimmed,
     words,
 )
-from app.watch import Person, Stamps
+from app.watch import Person, Stamps, Watch
 
 log = structlog.get_logger()
 
 PAGE = 250
 LARGEST_ANSWER = 4 * MIB
+# A page of plays with all that Trakt knows of their titles, most of it overviews.
+LARGEST_PAGE = 16 * MIB
 # A map holds every play there is; so large an answer is read by no more than a few at a time.
 LARGEST_MAP = 64 * MIB
 MAPS_AT_A_TIME = 2
@@ -68,7 +71,7 @@ REACTIONS: dict[int, tuple[type[SourceError], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of the history: what it says, and each item word for word."""
+    """One page of the history: what it says, and each item as far as it is kept."""
 
     read: tuple[Read, ...]
     number: int
@@ -244,13 +247,15 @@ class Trakt:
         *,
         patient: bool = False,
     ) -> Page:
-        """Return one page of a list of plays. Raises `SourceError`."""
-        asked = {"page": str(page), "limit": str(PAGE), **(query or {})}
-        response, items = await self.get(path, access_token, asked, patient=patient)
-        if not isinstance(items, list):
-            raise SourceGarbled("Trakt's history is not a list")
+        """Return one page of a list of plays, with genres, ratings and posters.
+
+        Raises `SourceError`.
+        """
+        asked = {"page": str(page), "limit": str(PAGE), "extended": "full", **(query or {})}
+        await self.admit(access_token, patient=patient)
+        response = await self.ask(path, access_token, asked, LARGEST_PAGE)
         return Page(
-            read=tuple((read_item(item), item) for item in items),
+            read=await asyncio.to_thread(lambda: plays(parsed(response))),
             number=page,
             of=counted(response, "X-Pagination-Page-Count") or 0,
             total=counted(response, "X-Pagination-Item-Count"),
@@ -357,6 +362,19 @@ class Trakt:
             log.info("trakt said no", path=path, status=response.status_code, text=said)
             raise trouble
         return response
+
+
+def plays(items: object) -> tuple[Read, ...]:
+    """Read a page of plays, each with what is kept of it: all, where it could not be read.
+
+    Raises `SourceGarbled`.
+    """
+    if not isinstance(items, list):
+        raise SourceGarbled("Trakt's history is not a list")
+    return tuple(
+        (found, trimmed(item) if isinstance(found, Watch) else item)
+        for item, found in ((item, read_item(item)) for item in items)
+    )
 
 
 def reaction(response: httpx2.Response) -> SourceError | None:

@@ -8,10 +8,11 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.diff import Kind, Minute, Watched, minute
 from app.errors import SourceGarbled
-from app.watch import Episode, Ids, Movie, Show, Unreadable, Watch, Work
+from app.watch import About, Episode, Ids, Movie, Show, Unreadable, Watch, Work
 
 SOURCE = "trakt"
 # What Trakt answers for a viewing whose date was given as "unknown".
@@ -22,6 +23,19 @@ EARLIEST, LATEST = datetime(1880, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 LARGEST_ID = 2**63 - 1
 LARGEST_NUMBER = 100_000
 LONGEST_TEXT = 500
+MOST_GENRES = 20
+# Most of what Trakt says of a title by ``extended=full``, and of no use here.
+BULKY = frozenset(
+    {
+        "available_translations",
+        "colors",
+        "homepage",
+        "overview",
+        "social_ids",
+        "tagline",
+        "trailer",
+    }
+)
 
 
 def read_item(item: object) -> Watch | Unreadable:
@@ -36,6 +50,7 @@ def read_item(item: object) -> Watch | Unreadable:
             key=str(identity(data["id"])),
             watched_at=moment(data["watched_at"]),
             work=read_work(data),
+            about=read_about(data),
         )
     except KeyError as error:
         reason = f"it has no {error.args[0]}"
@@ -163,6 +178,76 @@ def read_work(item: Mapping[str, Any]) -> Work:
             )
         case other:
             raise ValueError(f"its type is {shortened(other)}, which this version does not know")
+
+
+def read_about(item: Mapping[str, Any]) -> About:
+    """Return what Trakt knows of the film or episode an item speaks of; never raises.
+
+    An episode has its own rating and length, where Trakt knows them; all else is its show's.
+    """
+    own = part(item, "movie") or part(item, "episode")
+    whole = part(item, "movie") or part(item, "show")
+    return About(
+        genres=genres(whole.get("genres")),
+        rating=rating(own) or rating(whole),
+        runtime=number(own.get("runtime")) or number(whole.get("runtime")) or None,
+        country=words(whole.get("country")),
+        language=words(whole.get("language")),
+        poster=poster(whole),
+    )
+
+
+def part(item: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an object in an item, an empty one where there is none."""
+    value = item.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def genres(value: object) -> tuple[str, ...] | None:
+    """Return the genres in a list, None where Trakt does not tell them."""
+    if not isinstance(value, list):
+        return None
+    known = dict.fromkeys(genre.casefold() for each in value if (genre := words(each)))
+    return tuple(known)[:MOST_GENRES]
+
+
+def rating(work: Mapping[str, Any]) -> float | None:
+    """Return what people give a title on average; None where nobody has given anything yet."""
+    value = work.get("rating")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 10:
+        return None
+    return None if work.get("votes") == 0 else float(value)
+
+
+def poster(work: Mapping[str, Any]) -> str | None:
+    """Return the URL of the first poster; Trakt writes it without its scheme."""
+    found = part(work, "images").get("poster")
+    first = words(found[0]) if isinstance(found, list) and found else None
+    if first is None:
+        return None
+    url = first if first.startswith("https://") else f"https://{first}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return url if parts.hostname and "@" not in parts.netloc and " " not in url else None
+
+
+def trimmed(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an item to be kept, without the long texts and all pictures but the first poster."""
+    return {
+        name: slim(value) if name in {"movie", "episode", "show"} else value
+        for name, value in item.items()
+    }
+
+
+def slim(work: object) -> object:
+    """Return a title without what makes up most of its size; anything else stays as it is."""
+    if not isinstance(work, Mapping):
+        return work
+    kept = {name: value for name, value in work.items() if name not in BULKY | {"images"}}
+    posters = part(work, "images").get("poster")
+    return {**kept, "images": {"poster": posters[:1]}} if isinstance(posters, list) else kept
 
 
 def read_show(show: Mapping[str, Any]) -> Show:

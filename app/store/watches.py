@@ -14,7 +14,16 @@ from app.diff import Read, item_of, minute, show_of
 from app.outbox import Post, Standing, State, Why, planned
 from app.store import found
 from app.tables import ConnectionRow, EventRow, PostRow, SightingRow, WatchRow
-from app.watch import Unreadable, Watch, caption, from_json, to_json, work_key
+from app.watch import (
+    Unreadable,
+    Watch,
+    about_from_json,
+    about_to_json,
+    caption,
+    from_json,
+    to_json,
+    work_key,
+)
 
 PER_PAGE = 50
 # When a post is due that waits for an answer and for nothing else.
@@ -129,6 +138,7 @@ def settle(row: WatchRow, watch: Watch, start_at: datetime, now: datetime) -> Po
     row.source, row.key = watch.source, watch.key
     row.title, row.work_key = caption(watch.work), work_key(watch.work)
     row.work, row.watched_at = to_json(watch.work), watch.watched_at
+    row.about = about_to_json(watch.about) if watch.about else None
     row.standing, post = planned(watch.watched_at, start_at, now)
     return post_row(row, post) if post else None
 
@@ -151,7 +161,8 @@ def watch_of(row: WatchRow) -> Watch | None:
     """
     if row.work is None:
         return None
-    return Watch(row.source, row.key, row.watched_at, from_json(row.work))
+    about = about_from_json(row.about)
+    return Watch(row.source, row.key, row.watched_at, from_json(row.work), about)
 
 
 async def is_again(session: AsyncSession, row: WatchRow) -> bool:
