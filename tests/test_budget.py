@@ -1,4 +1,6 @@
+from collections import deque
 from datetime import timedelta
+from typing import Never
 
 import pytest
 
@@ -58,6 +60,46 @@ async def test_one_person_never_exceeds_trakt_s_own_limit(ticks: Ticks) -> None:
 
     assert budget.wait("ada", patient=False) == PERIOD
     assert budget.wait("bob", patient=False) == 0
+
+
+class Unwalked(dict[str, deque[float]]):
+    """Refuses to be walked through."""
+
+    def values(self) -> Never:
+        raise AssertionError("everybody was looked at")
+
+    items = __iter__ = values  # type: ignore[assignment] # none of them returns
+
+
+async def test_a_request_costs_no_look_at_everybody_else(ticks: Ticks) -> None:
+    budget = Budget(5000, ticks)
+    budget.by_person = Unwalked()
+    await spend(budget, "ada", 500)
+    ticks.seconds = PERIOD - 1
+    await spend(budget, "bob", 1)
+
+    ticks.seconds = PERIOD
+
+    assert budget.wait("ada", patient=False) == 0
+    assert budget.left() == 4999
+
+
+async def test_who_has_not_asked_for_a_period_is_forgotten(ticks: Ticks) -> None:
+    budget = Budget(10, ticks)
+    await spend(budget, "ada", 2)
+    ticks.seconds = 1
+    await spend(budget, "bob", 1)
+    await spend(budget, "ada", 1)
+
+    ticks.seconds = PERIOD
+    budget.forget()
+    assert set(budget.by_person) == {"ada", "bob"}
+    assert budget.left() == 8
+    ticks.seconds = PERIOD + 1
+    budget.forget()
+
+    assert not budget.by_person
+    assert budget.left() == 10
 
 
 async def test_an_archive_leaves_a_part_of_the_budget_to_the_others(ticks: Ticks) -> None:

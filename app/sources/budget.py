@@ -20,6 +20,8 @@ class Budget:
         self.limit = limit
         self.clock = clock
         self.spent: deque[float] = deque()
+        # In step with `spent`, so that forgetting costs nothing for those who did not ask.
+        self.people: deque[str] = deque()
         self.by_person: dict[str, deque[float]] = {}
         self.closed_from = self.closed_until = 0.0
 
@@ -53,6 +55,7 @@ class Budget:
             await asyncio.sleep(wait)
         now = self.clock()
         self.spent.append(now)
+        self.people.append(person)
         self.by_person.setdefault(person, deque()).append(now)
 
     def wait(self, person: str, *, patient: bool) -> float:
@@ -74,7 +77,10 @@ class Budget:
     def forget(self) -> None:
         """Drop what lies more than a period back, or ahead, after a clock was set back."""
         now = self.clock()
-        for spent in (self.spent, *self.by_person.values()):
-            while spent and not now - PERIOD < spent[0] <= now:
-                spent.popleft()
-        self.by_person = {person: spent for person, spent in self.by_person.items() if spent}
+        while self.spent and not now - PERIOD < self.spent[0] <= now:
+            self.spent.popleft()
+            person = self.people.popleft()
+            mine = self.by_person[person]
+            mine.popleft()
+            if not mine:
+                del self.by_person[person]
