@@ -1,35 +1,45 @@
-"""Print the figures: ``make bench``, or ``make bench ARGS="history --plays 5000"`` for some."""
+"""Print the figures: ``make bench``, or ``make bench ARGS="rounds pages"`` for some."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Protocol
+from typing import Annotated, Any
 
 import typer
 
-from bench.figures import logged, machine
+from bench import process, targets, theirs
+from bench.figures import HEADS, Figure, logged, machine, table
 from bench.history import history_figures
-from bench.memory import is_measurable, memory_figures
-from bench.rounds import round_figures
-
-
-class Line(Protocol):
-    """A figure of any kind."""
-
-    def line(self) -> str:
-        """Return it as a line."""
+from bench.load import load_figures
+from bench.pages import page_figures
+from bench.rounds import import_figures, round_figures
+from bench.schedule import schedule_figures
+from bench.server import is_measurable
 
 
 class Part(StrEnum):
     """What can be measured by itself."""
 
-    HISTORY = "history"
+    START = "start"
+    IDLE = "idle"
     ROUNDS = "rounds"
     MEMORY = "memory"
+    IMPORT = "import"
+    HISTORY = "history"
+    SCHEDULE = "schedule"
+    PAGES = "pages"
+    LOAD = "load"
 
+
+Work = Callable[[Path], Coroutine[Any, Any, list[Figure]]]
+# These read in /proc what another process needs.
+OF_LINUX = {Part.START, Part.IDLE, Part.MEMORY}
 
 cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -37,42 +47,51 @@ cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 @cli.command()
 def main(
     parts: Annotated[list[Part] | None, typer.Argument(help="What to measure; all of it.")] = None,
+    *,
     plays: Annotated[int, typer.Option(help="In the history of one person.")] = 50_000,
     accounts: Annotated[int, typer.Option(help="In a round.")] = 1000,
     latency: Annotated[int, typer.Option(help="Of every answer, in milliseconds.")] = 100,
+    to: Annotated[Path, typer.Option(help="Where all figures go as JSON.")] = Path("bench.json"),
 ) -> None:
     """Measure the bridge on this machine; Trakt and the websites live in another process."""
-    typer.echo(machine())
-    typer.echo("Trakt's request budget is lifted (TRAKT_GETS_PER_5_MIN), and so is the gentle rate")
-    typer.echo("of posts (WAITS__BETWEEN_POSTS=0): the bridge is measured, not its patience.\n")
+    about, figures = machine(), list[Figure]()
+    typer.echo(", ".join(f"{name} {value}" for name, value in about.items()) + "\n")
+    measure = works(plays, accounts, timedelta(milliseconds=latency))
     for part in parts or measurable():
         with logged(), TemporaryDirectory(prefix="ownyourtrakt-bench-") as folder:
-            work = of_part(part, Path(folder), plays, accounts, timedelta(milliseconds=latency))
-            for figure in asyncio.run(awaited(work)):
-                typer.echo(figure.line())
+            found = asyncio.run(measure[part](Path(folder)))
+        figures += found
+        typer.echo(f"{table(HEADS, [figure.row() for figure in found])}\n")
+    judged = targets.judged(figures)
+    typer.echo(f"{table(targets.HEADS, judged)}\n")
+    typer.echo(f"{theirs.NAME} (Go, {theirs.COMMIT}): {theirs.PUBLISHED_WHERE}\n")
+    typer.echo(table(targets.BESIDE, targets.compared(figures, targets.PUBLISHED)))
+    written = {
+        "machine": about,
+        "figures": [asdict(figure) for figure in figures],
+        "targets": [dict(zip(targets.HEADS, row, strict=True)) for row in judged],
+    }
+    to.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 
-def of_part(
-    part: Part, folder: Path, plays: int, accounts: int, latency: timedelta
-) -> Awaitable[Sequence[Line]]:
-    """Return the work that measures one part."""
-    match part:
-        case Part.HISTORY:
-            return history_figures(folder, plays)
-        case Part.ROUNDS:
-            return round_figures(folder, accounts, latency)
-        case Part.MEMORY:
-            return memory_figures(folder, accounts)
+def works(plays: int, accounts: int, latency: timedelta) -> Mapping[Part, Work]:
+    """Return what measures each part, in an empty folder."""
+    return {
+        Part.START: process.start_figures,
+        Part.IDLE: process.idle_figures,
+        Part.ROUNDS: partial(round_figures, accounts=accounts, latency=latency),
+        Part.MEMORY: partial(process.memory_figures, accounts=accounts),
+        Part.IMPORT: partial(import_figures, plays=accounts, latency=latency),
+        Part.HISTORY: partial(history_figures, plays=plays),
+        Part.SCHEDULE: partial(schedule_figures, accounts=10 * accounts, latency=latency),
+        Part.PAGES: partial(page_figures, watches=plays),
+        Part.LOAD: partial(load_figures, accounts=accounts, latency=latency),
+    }
 
 
 def measurable() -> list[Part]:
     """Return what can be measured on this system."""
-    return [part for part in Part if part is not Part.MEMORY or is_measurable()]
-
-
-async def awaited(work: Awaitable[Sequence[Line]]) -> Sequence[Line]:
-    """Return what ``work`` comes to; `asyncio.run` takes nothing but coroutines."""
-    return await work
+    return [part for part in Part if part not in OF_LINUX or is_measurable()]
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ class Crowd:
     def __init__(self, size: int, latency: float) -> None:
         self.latency = latency
         self.asked = 0
+        self.polls = 0
+        # When each person's Trakt was first asked since `forget`, by the clock of all processes.
+        self.seen: dict[int, datetime] = {}
         self.ids = count(3_400_000_001)
         self.plays: list[list[dict[str, Any]]] = [[] for _ in range(size)]
         self.changed = [JOINED] * size
@@ -51,15 +54,18 @@ class Crowd:
     async def trakt(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be Trakt's API."""
         del receive
-        self.asked += 1
+        self.asked, now = self.asked + 1, datetime.now(UTC)
         await asyncio.sleep(self.latency)
         query = {name: texts[0] for name, texts in parse_qs(scope["query_string"].decode()).items()}
-        await answered(send, *self.told(scope["path"], person(scope), query))
+        who = person(scope)
+        self.seen.setdefault(who, now)
+        await answered(send, *self.told(scope["path"], who, query))
 
     def told(self, path: str, who: int, query: dict[str, str]) -> Answer:
         """Return what Trakt tells a person."""
         match path:
             case "/sync/last_activities":
+                self.polls += 1
                 episodes = {"watched_at": stamp(JOINED)}
                 movies = {"watched_at": stamp(self.changed[who])}
                 return 200, {"movies": movies, "episodes": episodes}, []
@@ -95,7 +101,11 @@ class Crowd:
         self.asked += 1
         body = await whole(receive)
         await asyncio.sleep(self.latency)
-        who = int(scope["path"].split("/")[1])
+        try:
+            who = int(scope["path"].split("/")[1])
+        except ValueError:
+            await answered(send, 200, "A page of somebody who has no IndieAuth.", [])
+            return
         if scope["method"] != "POST":
             await answered(send, 200, {"items": []}, [])
             return
@@ -117,6 +127,21 @@ def make(size: int, latency: float, _origins: Sequence[str]) -> tuple[Crowd, lis
 def asked(crowd: Crowd) -> int:
     """Return how many requests there were."""
     return crowd.asked
+
+
+def polls(crowd: Crowd) -> int:
+    """Return how many polls there were."""
+    return crowd.polls
+
+
+def forget(crowd: Crowd) -> None:
+    """Count nobody as asked for."""
+    crowd.seen.clear()
+
+
+def seen(crowd: Crowd) -> dict[int, datetime]:
+    """Return when each person's Trakt was first asked."""
+    return crowd.seen
 
 
 def take_time(latency: float, crowd: Crowd) -> None:

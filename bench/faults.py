@@ -251,8 +251,8 @@ async def killed(folder: Path) -> Ours:
         held = await under_way(world)
         async with served(world.settings, folder) as server, asyncio.timeout(PATIENCE):
             await held.reached.wait()
-            server.kill()
-            await server.wait()
+            server.process.kill()
+            await server.process.wait()
             held.until.set()
         # Later another server finds what the first one left.
         await settled(world)
@@ -266,10 +266,10 @@ async def terminated(folder: Path) -> Ours:
         async with served(world.settings, folder) as server, asyncio.timeout(PATIENCE):
             await held.reached.wait()
             began = time.monotonic()
-            server.send_signal(signal.SIGTERM)
-            is_waiting = not await has_ended(server, within=1)
+            server.process.send_signal(signal.SIGTERM)
+            is_waiting = not await has_ended(server.process, within=1)
             held.until.set()
-            await server.wait()
+            await server.process.wait()
         took = time.monotonic() - began
         states = await world.states()
         said = f"finished the post, then ended after {took:.1f} s"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import library
 from bench.bridge import Measured, Resident, move_in, running_bridge, settings_at
-from bench.figures import Figure, Run, measured
+from bench.figures import Figure, Run, measured, of_runs
 from bench.library import START, Library
 from bench.others import Others, others
 from tests.world import Clock
@@ -53,7 +53,7 @@ async def history_figures(folder: Path, plays: int, times: int = 3) -> list[Figu
             archive = await measured(running.work, reader.asked)
             await at_rest(reader)
             return [
-                Figure(f"archive of {plays:,} plays, and the first comparison", [archive]),
+                of_runs(f"archive of {plays:,} plays, and the first comparison", [archive]),
                 *await diffs(reader, times),
             ]
 
@@ -90,9 +90,9 @@ async def diffs(reader: Reader, times: int) -> list[Figure]:
         confirmed.append(await reader.poll(minutes=70))
         await at_rest(reader)
     return [
-        Figure("poll, nothing changed", unchanged),
-        Figure("poll, one backdated play", film),
-        Figure(f"poll, a backdated series of {SERIES} episodes", series),
-        Figure("poll, one play removed", removed),
-        Figure("poll an hour later that confirms it", confirmed),
+        of_runs("poll, nothing changed", unchanged),
+        of_runs("poll, one backdated play", film),
+        of_runs(f"poll, a backdated series of {SERIES} episodes", series),
+        of_runs("poll, one play removed", removed),
+        of_runs("poll an hour later that confirms it", confirmed),
     ]

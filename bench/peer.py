@@ -1,4 +1,4 @@
-"""The other program and ours side by side: ``make peer``.
+"""What the other program gets wrong, put to ours: ``make peer``. Its speed: ``make bench``.
 
 Its column is quoted (see `bench.theirs`); ours is what this run did. The exit code is 1 when ours
 fails at a fault.
@@ -7,7 +7,6 @@ fails at a fault.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -16,11 +15,8 @@ import typer
 
 from bench import theirs
 from bench.faults import Ours, Row, rows
-from bench.figures import Figure, logged, machine
-from bench.memory import is_measurable, memory_figures
-from bench.rounds import import_figures, round_figures
+from bench.figures import logged
 
-LATENCY = timedelta(milliseconds=100)
 WIDTHS = (50, 46)
 
 
@@ -103,19 +99,15 @@ cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 @cli.command()
 def main(
-    posts: Annotated[int, typer.Option(help="In the fault and the import that need many.")] = 1000,
-    accounts: Annotated[int, typer.Option(help="In a round.")] = 1000,
-    times: Annotated[int, typer.Option(help="How often a round is measured.")] = 3,
+    posts: Annotated[int, typer.Option(help="In the fault that needs many.")] = 1000,
 ) -> None:
-    """Put every fault and every load to ours, and print it beside what the other one did."""
-    typer.echo(f"Ours: {machine()}")
+    """Put every fault to ours, and print it beside what the other one did."""
     typer.echo(
-        f"{theirs.NAME} at {theirs.COMMIT} ({theirs.YEAR}): quoted, with 1,000 posts and accounts, "
-        "measured earlier on another machine with 2 cores; not run here\n"
+        f"{theirs.NAME} at {theirs.COMMIT} ({theirs.YEAR}): quoted, "
+        "measured earlier on another machine; not run here\n"
     )
     with logged():
         all_hold = asyncio.run(faults_shown(rows(posts, plays=250)))
-        asyncio.run(load_shown(posts, accounts, times))
     line(f"SECURITY, {theirs.NAME}", "ours", "shown by")
     for safeguard in SAFEGUARDS:
         first, *others = safeguard.shown_by
@@ -150,32 +142,6 @@ async def ended(row: Row, folder: Path) -> Ours:
 def marked(ours: Ours) -> str:
     """Return what ours did, with a word that nobody overlooks where it is wrong."""
     return ours.said if ours.holds else f"FAILED: {ours.said}"
-
-
-async def load_shown(posts: int, accounts: int, times: int) -> None:
-    """Measure ours under the loads that were measured of the other one."""
-    line("LOAD (100 ms latency of Trakt, 100 ms of the sites)", theirs.NAME, "ours")
-    if is_measurable():
-        with TemporaryDirectory(prefix="ownyourtrakt-peer-") as folder:
-            idle, full = await memory_figures(Path(folder), accounts)
-        line("memory, idle", theirs.MEMORY_IDLE, f"{idle.megabytes:.0f} MB")
-        line(f"memory, {accounts:,} accounts", theirs.MEMORY_CROWDED, f"{full.megabytes:.0f} MB")
-    with TemporaryDirectory(prefix="ownyourtrakt-peer-") as folder:
-        at_once, unchanged, news = await round_figures(Path(folder), accounts, LATENCY, times)
-    line(f"a round, {accounts:,} accounts, nothing new", theirs.ROUND_IDLE, told(unchanged))
-    line(f"a round, {accounts:,} accounts, 1 new watch each", theirs.ROUND_NEWS, told(news))
-    per_thousand = at_once.cpu * 1000 / accounts
-    line("CPU of 1,000 polls, nothing new, no latency", theirs.CPU, f"{per_thousand:.2f} CPU s")
-    with TemporaryDirectory(prefix="ownyourtrakt-peer-") as folder:
-        kept, posted = await import_figures(Path(folder), posts, LATENCY)
-    line(f"{posts:,} old plays into the archive", "(has none)", told(kept))
-    line(f"{posts:,} old plays onto the site", theirs.IMPORT, told(posted))
-    typer.echo("    without the pause of 3 s between two posts that ours makes by default\n")
-
-
-def told(figure: Figure) -> str:
-    """Return a figure in the words of the other column."""
-    return f"{figure.seconds:.1f} s, {figure.cpu:.2f} CPU s"
 
 
 def line(what: str, other: str, ours: str) -> None:

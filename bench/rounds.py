@@ -12,7 +12,7 @@ from app.main import utcnow
 from bench import crowd
 from bench.bridge import Measured, Resident, move_in, running_bridge, settings_at
 from bench.crowd import JOINED, Crowd
-from bench.figures import Figure, Run, measured
+from bench.figures import Figure, Run, measured, of_runs
 from bench.others import Others, others
 
 
@@ -78,12 +78,21 @@ async def round_figures(
         unchanged = [await town.round() for _ in range(times)]
         # A thousand repetitions in itself, and it takes long.
         news = [await town.round_with_news()]
-    shown = f"{latency / timedelta(milliseconds=1):.0f} ms"
-    return [
-        Figure(f"round, {accounts:,} accounts, nothing new, no latency", at_once),
-        Figure(f"round, {accounts:,} accounts, nothing new, {shown}", unchanged),
-        Figure(f"round, {accounts:,} accounts, 1 new watch each, {shown} + {shown}", news),
-    ]
+    first, second, third = (
+        of_runs(f"round, {accounts:,} accounts, nothing new, no latency", at_once),
+        of_runs(f"round, {accounts:,} accounts, nothing new, {shown(latency)}", unchanged),
+        of_runs(
+            f"round, {accounts:,} accounts, 1 new watch each, {shown(latency)} + {shown(latency)}",
+            news,
+        ),
+    )
+    per_poll = (first.cpu or 0) * 1000 / accounts
+    return [first, Figure("CPU of a poll, nothing new", per_poll, "ms", first.how), second, third]
+
+
+def shown(latency: timedelta) -> str:
+    """Return a latency for people."""
+    return f"{latency / timedelta(milliseconds=1):.0f} ms"
 
 
 async def import_figures(folder: Path, plays: int, latency: timedelta) -> list[Figure]:
@@ -92,13 +101,12 @@ async def import_figures(folder: Path, plays: int, latency: timedelta) -> list[F
     First by somebody who begins today, so that all are archived; then by somebody whose posting
     began before them.
     """
-    shown = f"{latency / timedelta(milliseconds=1):.0f} ms"
     with TemporaryDirectory(dir=folder) as first, TemporaryDirectory(dir=folder) as second:
         kept = await brought(Path(first), plays, latency, utcnow())
         posted = await brought(Path(second), plays, latency, JOINED)
     return [
-        Figure(f"{plays:,} plays into the archive, {shown}", [kept]),
-        Figure(f"{plays:,} plays onto one site, {shown} + {shown}", [posted]),
+        of_runs(f"{plays:,} plays into the archive, {shown(latency)}", [kept]),
+        of_runs(f"{plays:,} plays onto one site, {shown(latency)} + {shown(latency)}", [posted]),
     ]
 
 
