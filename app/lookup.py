@@ -84,14 +84,16 @@ def entry_of(properties: Properties, url: str | None) -> Entry:
     trakt = [link for link in links if is_trakt(link)]
     marker = marker_in(inner, links)
     work_url = next((bare(link) for link in [*([work] if work else []), *trakt]), None)
-    content = plain(first(properties.get("content")))
+    said = first(properties.get("content"))
+    content = plain(said)
     return Entry(
         url=web_url(url),
         marker=marker,
         work_url=work_url,
         published=instant(first(properties.get("published"))),
         content_digest=digest(content) if content else None,
-        may_be_ours=bool(marker or work_url or TRAKT_HOST in (content or "")),
+        # In HTML the link is in a tag, not in the text.
+        may_be_ours=bool(marker or work_url or TRAKT_HOST in str(said)),
     )
 
 
@@ -195,12 +197,21 @@ def spaced(text: str) -> str | None:
     return " ".join(text.split()) or None
 
 
+BLOCKS = {"blockquote", "br", "details", "div", "li", "p", "summary"}
+
+
 class Text(HTMLParser):
     """Collects the text of a piece of HTML."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep apart what stands in different paragraphs."""
+        del attrs
+        if tag in BLOCKS:
+            self.parts.append(" ")
 
     def handle_data(self, data: str) -> None:
         """Keep the text."""

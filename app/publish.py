@@ -1,7 +1,6 @@
 """Put a post on the site: claim it, send it, judge the answer, write down what became of it."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from app.errors import (
     SiteMoved,
     SiteRefused,
 )
-from app.hentry import Telling, hentry, slug, zone
+from app.hentry import Telling, body, zone
 from app.indieweb import micropub
 from app.indieweb.discovery import discover
 from app.keys import Keys
@@ -29,6 +28,7 @@ from app.metrics import Metrics
 from app.outbox import REMOVED, Post, State, failed, published, removed
 from app.store import found, grants, posts, watches
 from app.store.posts import Due
+from app.style import from_json
 from app.tables import SiteRow
 from app.waits import Waits
 
@@ -128,8 +128,7 @@ class Publisher:
         if watch is None:
             raise ValueError("its watch could not be read")
         again = await watches.is_again(session, due.watch)
-        entry = hentry(watch, telling(due, again=again))
-        return json.dumps(entry, ensure_ascii=False), slug(watch)
+        return body(watch, telling(due, again=again))
 
     async def deliver(self, attempt: Sending) -> None:
         """Send one post and write down what became of it."""
@@ -233,13 +232,15 @@ def sending(due: Due, post: Post, body: str) -> Sending:
 
 
 def telling(due: Due, *, again: bool) -> Telling:
-    """Return how the posts of this account are told."""
+    """Return how the posts of this account are told. Raises ValueError for a damaged style."""
     host = urlsplit(due.site.micropub).hostname or ""
+    is_micro_blog = host == "micro.blog" or host.endswith(".micro.blog")
     return Telling(
         zone=zone(due.account.timezone) or UTC,
         again=again,
+        style=from_json(due.account.style),
         # It cross-posts everywhere unless told not to, and has no other way to be told.
-        silent=host == "micro.blog" or host.endswith(".micro.blog"),
+        targets=() if is_micro_blog else None,
     )
 
 

@@ -30,6 +30,8 @@ class AccountRow(SQLModel, table=True):
     created_at: datetime
     # Where this person wants to be told (Apprise URLs), sealed like tokens.
     sealed_notify_urls: str | None = Field(default=None, sa_type=Text)
+    # How this person's posts look, see `app.style`; None: as at first.
+    style: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
     # Silences that ended before this need not be shown any more.
     silence_seen_at: datetime | None = None
 

@@ -104,7 +104,7 @@ def test_an_unknown_date_is_never_invented() -> None:
 
 
 def test_nothing_is_said_about_syndication_unless_a_server_must_be_kept_silent() -> None:
-    silent = Telling(UTC, silent=True)
+    silent = Telling(UTC, targets=())
 
     assert "mp-syndicate-to" not in hentry(a_watch(), VIENNA)["properties"]
     assert hentry(a_watch(), silent)["properties"]["mp-syndicate-to"] == [""]

@@ -11,9 +11,11 @@ import pytest
 from app.demo.catalogue import DUNE, LIES, SECRETS, Work
 from app.demo.site import Answer, Dropped, Habits, Held
 from app.demo.site_habits import OneOff
+from app.hentry import properties_of
 from app.publish import SHOWN, Sending, redacted, telling
 from app.store import posts, watches
 from app.store.posts import Due
+from app.style import Shape, Style, Templates, to_json
 from app.tables import AccountRow, PostRow, SiteRow, WatchRow
 from app.vault import Vault
 from app.waits import USUAL
@@ -130,6 +132,27 @@ async def test_every_attempt_sends_the_same_bytes(world: World) -> None:
     first, second = creates(world)
     assert first == second
     assert await state(world) == "published"
+
+
+async def test_a_change_of_style_touches_only_posts_that_were_not_sent_yet(world: World) -> None:
+    await world.ready()
+    world.site.then(Answer(429))
+    await watched(world)
+    async with world.bridge.database.writing() as session:
+        account = await session.get(AccountRow, 1)
+        assert account is not None
+        account.style = to_json(Style(shape=Shape.FORM, film=Templates(content="Seen {{ title }}")))
+
+    world.clock.passes(minutes=10)
+    await world.work()
+    await watched(world)
+
+    first, second, later = creates(world)
+    assert first == second
+    assert properties_of(later.decode())["content"] == ["Seen Dune"]
+    shown = [post.properties["content"] for post in world.site.posts]
+    assert shown == [properties_of(first.decode())["content"], ["Seen Dune"]]
+    assert await world.states() == {"published": 2}
 
 
 async def test_a_busy_site_is_left_alone_as_long_as_it_asked(world: World) -> None:
@@ -516,4 +539,4 @@ def test_only_micro_blog_is_told_not_to_cross_post(endpoint: str, *, silent: boo
         account=AccountRow(me="https://ada.example/", created_at=NOON),
     )
 
-    assert telling(due, again=False).silent is silent
+    assert telling(due, again=False).targets == (() if silent else None)

@@ -17,6 +17,7 @@ from app.errors import (
     SiteRefused,
     SiteSilent,
 )
+from app.hentry import content_type
 from app.http import MIB, caps, date_of, retry_after
 
 SIGN_IN = "sign in again to give the bridge a new key"
@@ -48,9 +49,9 @@ async def create(
     body: str,
     deadline: timedelta,
 ) -> httpx2.Response:
-    """Send ``body`` as JSON and return the answer; `created` says what it means.
+    """Send ``body`` as what it is and return the answer; `created` says what it means.
 
-    The Content-Type has no charset: some servers compare it as a whole. No redirect is followed.
+    No redirect is followed.
 
     Raises:
         SiteBusy: nothing left us.
@@ -64,7 +65,7 @@ async def create(
             content=body.encode(),
             headers={
                 "Authorization": f"Bearer {access_token}",
-                "Content-Type": "application/json",
+                "Content-Type": content_type(body),
                 "Accept": "application/json",
             },
             extensions=caps(MIB, deadline),

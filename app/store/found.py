@@ -1,7 +1,7 @@
 """What sites hold: posts that were read there, and which of our watches they tell of."""
 
-import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app import lookup, outbox
-from app.hentry import Telling, url, zone
-from app.hentry import content as wording
+from app.hentry import Mf2, Telling, hentry, properties_of, url, zone
 from app.lookup import Clue, Entry, Told
 from app.outbox import Standing, State
 from app.store import posts
+from app.style import Style, StyleRefused, from_json
 from app.tables import AccountRow, FoundRow, PostRow, WatchRow
-from app.watch import Work, from_json
+from app.watch import Watch, Work
+from app.watch import from_json as work_of
 
 MINUTE = timedelta(minutes=1)
 
@@ -205,28 +206,46 @@ def told_of(known: Known, account: AccountRow | None) -> Told:
     if post is not None and post.attempts == 1:
         since = post.sent_at
     try:
-        work = from_json(watch.work or {})
+        work = work_of(watch.work or {})
     except ValueError:
         return Told(watch.key, None, watch.watched_at, since=since)
     return Told(
         key=watch.key,
         work_url=url(work),
         watched_at=watch.watched_at,
-        contents=frozenset(lookup.digest(text) for text in contents(known, work, account)),
+        contents=frozenset(
+            lookup.digest(text)
+            for properties in tellings(known, work, account)
+            if (text := lookup.plain(lookup.first(properties.get("content"))))
+        ),
         since=since,
     )
 
 
-def contents(known: Known, work: Work, account: AccountRow | None) -> Iterable[str]:
-    """Yield the texts that a post of ours has: the one that was sent, or those it might have."""
+def tellings(known: Known, work: Work, account: AccountRow | None) -> Iterable[Mf2]:
+    """Yield the properties that a post of ours has: those that were sent, or that it might have.
+
+    A database that lost what was sent may have lost the person's style, too: so the first one
+    counts beside today's.
+    """
     if known.post is not None and known.post.body is not None:
-        sent = json.loads(known.post.body)["properties"]["content"][0]
-        yield lookup.spaced(sent) or ""
+        yield properties_of(known.post.body)
         return
     there = (zone(account.timezone) if account else None) or UTC
-    when = known.watch.watched_at and known.watch.watched_at.astimezone(there)
-    for again in (False, True):
-        yield lookup.spaced(wording(work, when, Telling(there, again=again))) or ""
+    watch = Watch(known.watch.source, known.watch.key, known.watch.watched_at, work)
+    for style in styles(account):
+        for again in (False, True):
+            # What cannot be told that way was not.
+            with suppress(ValueError):
+                yield hentry(watch, Telling(there, again=again, style=style))["properties"]
+
+
+def styles(account: AccountRow | None) -> set[Style]:
+    """Return how the posts of an account may have been told."""
+    try:
+        return {Style(), from_json(account.style if account else None)}
+    except StyleRefused:
+        return {Style()}
 
 
 def entry_in(row: FoundRow) -> Entry:

@@ -1,0 +1,16 @@
+"""How a person's posts look."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0008"
+down_revision: str | None = "0007"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("account") as batch_op:
+        batch_op.add_column(sa.Column("style", sa.JSON(), nullable=True))
