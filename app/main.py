@@ -47,7 +47,7 @@ from app.web import (
     site,
 )
 from app.web.bridge import Bridge, the_bridge
-from app.web.door import Door
+from app.web.door import Door, address_of
 from app.web.headers import SecurityHeaders, protect
 from app.web.observe import HEADER, Observed, request_id
 from app.web.problems import problem
@@ -210,7 +210,9 @@ async def closed(bridge: Bridge, scheduler: Scheduler) -> None:
 async def on_sign_in_error(request: Request, error: Exception) -> Response:
     """Show what stopped, and what to do."""
     told = problem(error) if isinstance(error, SignInError) else problem(SignInError("broken"))
-    log.info("refused", path=request.url.path, code=getattr(error, "code", ""))
+    client = address_of(request, the_bridge(request))
+    code = getattr(error, "code", "")
+    log.info("refused", path=request.url.path, code=code, client=client)
     return await trouble_page(request, told)
 
 

@@ -328,6 +328,11 @@ class SessionRow(SQLModel, table=True):
     digest: str = Field(primary_key=True)
     account_id: int = belongs_to("account", index=True)
     expires_at: datetime
+    signed_in_at: datetime
+    # To the hour: each use is not a write.
+    seen_at: datetime
+    # In our words, see `app.web.browsers`.
+    browser: str
 
 
 class SpentRow(SQLModel, table=True):

@@ -12,7 +12,7 @@ from sqlalchemy import insert, update
 
 from app.main import utcnow
 from app.outbox import Standing, State
-from app.store import accounts
+from app.store import sessions
 from app.tables import ConnectionRow, PostRow, WatchRow
 from app.vault import digest
 from app.watch import Episode, Ids, Movie, Show, Work, caption, to_json, work_key
@@ -110,7 +110,7 @@ async def fill(bridge: Bridge, watches: int) -> None:
         await session.execute(
             update(ConnectionRow).values(next_poll_at=now + timedelta(days=1), trouble=None)
         )
-        await accounts.open_session(session, digest(COOKIE), 1, now + timedelta(days=1))
+        await sessions.begin(session, digest(COOKIE), 1, "A browser", now)
 
 
 def works() -> Iterator[Work]:

@@ -99,6 +99,24 @@ async def test_a_deleted_account_is_gone_and_its_keys_are_given_back(operated: O
     assert [seen.path for seen in world.trakt.requests[so_far:]] == ["/oauth/revoke"]
 
 
+async def test_an_operator_signs_all_browsers_of_an_account_out_or_those_of_everybody(
+    operated: Operated,
+) -> None:
+    world = operated.world
+
+    one = await operated.run("sign-out", world.me)
+    await world.browser.visit("/watches")
+    assert "not signed in here" in world.browser.text
+    await world.sign_in()
+    everybody = await operated.run("sign-out")
+
+    await world.browser.visit("/watches")
+    assert "not signed in here" in world.browser.text
+    assert "Everybody" in everybody.said
+    assert [one.code, everybody.code] == [0, 0]
+    assert (await world.connection()).next_poll_at is not None
+
+
 async def test_nothing_is_deleted_without_a_yes(operated: Operated) -> None:
     ended = await operated.run("delete", operated.world.me)
 

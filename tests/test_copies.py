@@ -260,7 +260,7 @@ async def test_nothing_is_restored_while_a_process_has_the_database_open(
     [
         ("UPDATE alembic_version SET version_num = '9999'", "newer OwnYourTrakt"),
         ("DROP TABLE alembic_version", "is not a backup"),
-        ("INSERT INTO session VALUES ('x', 77, 'then')", "is damaged"),
+        ("INSERT INTO event (watch_id, at, said) VALUES (77, 'then', 'x')", "is damaged"),
     ],
     ids=["newer", "something else", "orphans"],
 )

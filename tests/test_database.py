@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import zipfile
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, Integer, select, text, update
+from sqlalchemy import Column, Integer, MetaData, select, text, update
 from sqlmodel import SQLModel, col
 
 from app import database, migrate, settings
@@ -21,7 +21,7 @@ from app.database import Database
 from app.grants import Pair
 from app.outbox import published
 from app.store import connections, posts, watches
-from app.tables import AccountRow, PostRow, SiteRow, WatchRow
+from app.tables import AccountRow, PostRow, SessionRow, SiteRow, WatchRow
 from app.vault import Vault
 from app.waits import USUAL, Waits
 from app.watch import Person
@@ -100,7 +100,7 @@ def test_a_step_that_would_orphan_a_row_is_undone(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'bridge.db'}"
     database.prepare(url)
     migrate.upgrade(url)
-    orphan = text("INSERT INTO session (digest, account_id, expires_at) VALUES ('x', 7, 'now')")
+    orphan = text("INSERT INTO event (watch_id, at, said) VALUES (7, 'now', 'x')")
 
     def careless_step() -> None:
         with migrate.alone(url) as connection:
@@ -109,7 +109,7 @@ def test_a_step_that_would_orphan_a_row_is_undone(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="without their parents"):
         careless_step()
     with migrate.alone(url) as connection:
-        assert connection.execute(text("SELECT count(*) FROM session")).scalar() == 0
+        assert connection.execute(text("SELECT count(*) FROM event")).scalar() == 0
 
 
 async def test_eight_workers_send_each_post_once_and_to_a_site_one_at_a_time(
@@ -322,3 +322,26 @@ def test_an_old_database_opens_with_its_watches_ready_to_be_compared(url: str) -
     assert bool(site[0])
     assert site[1] is not None
     assert sent
+
+
+def test_who_was_signed_in_before_the_browsers_were_listed_stays_so(url: str) -> None:
+    now = datetime.now(UTC)
+    ends = {"fresh": now + timedelta(days=179), "old": now + timedelta(days=3)}
+    with migrate.alone(url) as connection:
+        command.upgrade(migrate.config(connection), "0008")
+        account = {"me": "https://ada.example/", "timezone": "UTC", "created_at": now}
+        tables = MetaData()
+        tables.reflect(connection)
+        connection.execute(tables.tables["account"].insert(), {"id": 1, **account})
+        for digest, until in ends.items():
+            row = {"digest": digest, "account_id": 1, "expires_at": until}
+            connection.execute(tables.tables["session"].insert(), row)
+
+    migrate.upgrade(url)
+
+    with migrate.alone(url) as connection:
+        rows = {row.digest: row for row in connection.execute(select(SessionRow.__table__))}  # type: ignore[attr-defined] # a table has one
+    assert rows["fresh"].expires_at - rows["fresh"].seen_at == timedelta(days=30)
+    assert rows["old"].expires_at == ends["old"]
+    assert rows["old"].signed_in_at == ends["old"] - timedelta(days=180)
+    assert {row.browser for row in rows.values()} == {"A browser"}

@@ -1,6 +1,5 @@
 """What holds for every route; the routes come from the app, so that a new one is not forgotten."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ from sqlalchemy import Column, Table, select, text
 from sqlmodel import SQLModel
 
 from app.notify import label
-from app.tables import SessionRow
+from app.store import sessions
 from app.vault import digest
 from app.web.limits import ASK
 from app.web.session import LARGEST_FORM_OF_A_STRANGER, cookie_name
@@ -32,6 +31,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/poll": {},
     "/questions/{key}/{answer}": {},
     "/settings": {"timezone": "Asia/Tokyo"},
+    "/settings/browsers/end": {"browser": "made-up"},
     "/settings/delete": {"sure": "yes"},
     "/settings/notifications": {"address": TELEGRAM},
     "/settings/notifications/remove": {"address": label(TELEGRAM)},
@@ -151,6 +151,8 @@ async def test_where_a_form_came_from_is_told_by_what_only_a_browser_writes(
 
 async def test_nothing_changes_by_reading(world: World) -> None:
     await a_bunch(world)
+    # That a browser is used is noted once an hour.
+    await world.browser.visit("/")
     before = await rows(world)
 
     for path in all_ways(world, "GET"):
@@ -199,8 +201,7 @@ async def test_no_account_changes_anything_of_another(world: World) -> None:
 async def come_back(world: World, client: httpx2.AsyncClient) -> None:
     """Let Bob in once more, with the cookie that he had."""
     async with world.bridge.database.writing() as session:
-        until = NOON + timedelta(days=1)
-        session.add(SessionRow(digest=digest(BOBS_COOKIE), account_id=BOB, expires_at=until))
+        await sessions.begin(session, digest(BOBS_COOKIE), BOB, "A browser", NOON)
     client.cookies.set(cookie_name(world.settings), BOBS_COOKIE, domain="localhost.local")
 
 

@@ -10,8 +10,8 @@ from bs4 import BeautifulSoup
 
 from app.demo.catalogue import DUNE, LIES
 from app.demo.site import Answer
-from app.store import accounts, watches
-from app.tables import AccountRow, SessionRow, SiteRow
+from app.store import accounts, sessions, watches
+from app.tables import AccountRow, SiteRow
 from app.vault import digest
 from app.web.session import cookie_name
 from app.web.views import ago, amount, local
@@ -162,10 +162,7 @@ async def second_person(world: World) -> tuple[Browser, httpx2.AsyncClient]:
                 token_endpoint="https://bob.example/token",
             )
         )
-        until = NOON + timedelta(days=1)
-        session.add(
-            SessionRow(digest=digest(BOBS_COOKIE), account_id=bob.id or 0, expires_at=until)
-        )
+        await sessions.begin(session, digest(BOBS_COOKIE), bob.id or 0, "A browser", NOON)
     client = browser_for(world.app)
     client.cookies.set(cookie_name(world.settings), BOBS_COOKIE, domain="localhost.local")
     return Browser(client), client

@@ -365,8 +365,11 @@ async def test_behind_https_no_neighbour_can_plant_what_a_flow_is_bound_to(
 
     cookies = answer.headers.get_list("Set-Cookie")
     (bound_to,) = [one for one in cookies if one.startswith("__Host-browser=")]
-    assert "Domain" not in bound_to
-    assert {"Secure", "HttpOnly", "Path=/"} <= {part.strip() for part in bound_to.split(";")}
+    (carries,) = [one for one in cookies if one.startswith("__Secure-flow-")]
+    assert "Domain" not in bound_to + carries
+    for one, path in ((bound_to, "/"), (carries, "/callback")):
+        told = {part.strip() for part in one.split(";")}
+        assert {"Secure", "HttpOnly", "SameSite=lax", f"Path={path}"} <= told
 
 
 async def test_a_code_and_a_key_are_sent_to_one_place_each(world: World, liar: Liar) -> None:

@@ -22,6 +22,7 @@ from app.tables import (
     EventRow,
     NoticeRow,
     PostRow,
+    SessionRow,
     SightingRow,
     SiteRow,
     WatchRow,
@@ -232,6 +233,13 @@ def question(kind: Kind) -> Page:
     return "question.html", base(notice=notice, listed=listed, ticked=True)
 
 
+def browser(digest: str, said: str = "Firefox on Linux") -> SessionRow:
+    since = NOW - timedelta(days=40)
+    return SessionRow(
+        digest=digest, account_id=1, expires_at=NOW, signed_in_at=since, seen_at=NOW, browser=said
+    )
+
+
 def settings(**values: object) -> Page:
     full: Values = {
         "connection": connection(),
@@ -240,6 +248,8 @@ def settings(**values: object) -> Page:
         "unsure": False,
         "choice": Choice("ask", "24"),
         "held": 214,
+        "browsers": [browser("this"), browser("other", "Safari on an iPhone")],
+        "this_browser": "this",
         "owns": True,
     }
     return "settings.html", base(**(full | values))
@@ -453,7 +463,7 @@ def hostile_pages() -> Iterator[str]:
         watches(found=[(row, post)], text=HOSTILE, state=HOSTILE),
         watch(State.PUBLISHED, watch=row, post=post, story=[event, sighting]),
         ("question.html", base(notice=asked, listed=[(row, post)], ticked=False)),
-        settings(),
+        settings(browsers=[browser(HOSTILE, HOSTILE)]),
         PAGES["problem"],
     ):
         signed_out = {"person": None} if values["person"] is None else {}

@@ -19,12 +19,13 @@ from app.cli.stops import (
 from app.database import Database
 from app.main import assembled
 from app.settings import Settings
-from app.store import accounts
+from app.store import accounts, sessions
 from app.store.accounts import Person
 from app.web import connect, signin
 
 app = typer.Typer(
-    no_args_is_help=True, help="List the people who use this bridge; pause or delete one."
+    no_args_is_help=True,
+    help="List the people who use this bridge; pause, sign out or delete one.",
 )
 Name = Annotated[str, typer.Argument(help="The person's website, as the list shows it.")]
 T = TypeVar("T")
@@ -61,6 +62,18 @@ def resume(name: Name) -> None:
         await accounts.resume(session, key, datetime.now(UTC))
 
     typer.echo(f"{changed(name, go_on)} goes on.")
+
+
+@app.command()
+def sign_out(
+    name: Annotated[str, typer.Argument(help="The person's website; nothing: everybody.")] = "",
+) -> None:
+    """End the sessions of all browsers of an account, or of everybody; posting goes on."""
+    if name:
+        typer.echo(f"{changed(name, sessions.end_all)} is signed out in every browser.")
+        return
+    asked(settings_or_stop(), sessions.end_all)
+    typer.echo("Everybody is signed out in every browser.")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Accounts with their sites, the browsers signed in to them, and who may come in."""
+"""Accounts with their sites, and who may come in."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -218,32 +218,6 @@ def held_by(site: SiteRow | None, vault: Vault) -> Replaced | None:
     """Return the keys of a site, with where to say that they are no longer wanted."""
     pair = grants.pair_of(site, vault) if site else None
     return Replaced(pair, site.token_endpoint, site.revocation_endpoint) if pair and site else None
-
-
-async def open_session(
-    session: AsyncSession, digest: str, account_id: int, until: datetime
-) -> None:
-    """Note a signed-in browser."""
-    session.add(SessionRow(digest=digest, account_id=account_id, expires_at=until))
-
-
-async def session_account(session: AsyncSession, digest: str, now: datetime) -> int | None:
-    """Return whose browser this is."""
-    return await session.scalar(
-        select(col(SessionRow.account_id)).where(
-            col(SessionRow.digest) == digest, col(SessionRow.expires_at) > now
-        )
-    )
-
-
-async def close_session(session: AsyncSession, digest: str) -> None:
-    """Forget one signed-in browser."""
-    await session.execute(delete(SessionRow).where(col(SessionRow.digest) == digest))
-
-
-async def close_all_sessions(session: AsyncSession, account_id: int) -> None:
-    """Forget all signed-in browsers of an account."""
-    await session.execute(delete(SessionRow).where(col(SessionRow.account_id) == account_id))
 
 
 async def sweep(session: AsyncSession, now: datetime) -> None:

@@ -60,16 +60,21 @@ async def admit(session: AsyncSession, settings: Settings, me: str, code: str) -
         SignInError: ``not_admitted``, or ``wrong_code`` where the instance is still free.
 
     """
-    allowed = settings.allowed_sites
-    if allowed:
-        if "*" not in allowed and me not in {canonical(site, settings) for site in allowed}:
-            raise SignInError("not_admitted", f"You signed in as {me}.")
+    if not is_welcome(settings, me):
+        raise SignInError("not_admitted", f"You signed in as {me}.")
+    if settings.allowed_sites:
         return
     if await accounts.take(session, me, digest(tidy(code)) if code else None):
         return
     if await needs_code(session, settings):
         raise SignInError("wrong_code")
     raise SignInError("not_admitted", f"You signed in as {me}.")
+
+
+def is_welcome(settings: Settings, me: str) -> bool:
+    """Tell whether ALLOWED_SITES has room for ``me``; an empty one leaves that to the claim."""
+    allowed = settings.allowed_sites
+    return not allowed or "*" in allowed or me in {canonical(site, settings) for site in allowed}
 
 
 async def is_owner(session: AsyncSession, settings: Settings, me: str) -> bool:

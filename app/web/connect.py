@@ -72,7 +72,7 @@ async def callback(request: Request, bridge: TheBridge, person: ThePerson) -> Re
     response = RedirectResponse(
         f"/?said={said}", status_code=303, background=BackgroundTask(revoke, bridge, replaced)
     )
-    session.forget_flow(request, response, CALLBACK)
+    session.forget_flow(request, response, bridge, CALLBACK)
     return response
 
 

@@ -12,8 +12,9 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from app.hentry import zone
 from app.indieweb.indieauth import missing_scopes
 from app.notices import Kind
-from app.store import accounts, connections, found, gates, notices, posts, watches
+from app.store import accounts, connections, found, gates, notices, posts, sessions, watches
 from app.tables import ConnectionRow, SiteRow
+from app.vault import digest
 from app.web import admission, connect, session, signin
 from app.web.bridge import Bridge, TheBridge
 from app.web.needs import needs
@@ -183,6 +184,7 @@ async def settings_page(
     async with bridge.database.reading() as reading:
         linked = await connections.of_account(reading, person.id)
         held = await found.count(reading, person.id)
+        browsers = await sessions.of_account(reading, person.id, bridge.now())
         owns = await admission.is_owner(reading, bridge.settings, person.account.me)
     is_wrong = bool(problem or (choice and choice.problem))
     return show(
@@ -196,6 +198,8 @@ async def settings_page(
         problem=problem,
         choice=choice or Choice(site.unsure_choice, str(site.unsure_hours)),
         held=held,
+        browsers=browsers,
+        this_browser=digest(person.visitor.cookie),
         owns=owns,
         leaves=True,
     )
@@ -244,9 +248,7 @@ async def delete(
     if left.site:
         ends, pair = signin.endpoints_of(left.site), left.site.pair
         afterwards.add_task(signin.forget, bridge, ends, pair.refresh, pair.access)
-    response = RedirectResponse("/?said=deleted", status_code=303, background=afterwards)
-    response.delete_cookie(session.cookie_name(bridge.settings), secure=bridge.settings.secure)
-    return response
+    return session.leave(bridge, "deleted", afterwards)
 
 
 @router.get("/favicon.ico")

@@ -10,17 +10,18 @@ from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import Depends, Request, Response
+from fastapi import BackgroundTasks, Depends, Request, Response
+from fastapi.responses import RedirectResponse
 from starlette.datastructures import Headers, ImmutableMultiDict
 
 from app.errors import SignInError
 from app.settings import Settings
-from app.store import accounts
+from app.store import accounts, sessions
 from app.tables import AccountRow, SiteRow
 from app.vault import digest, random_text
+from app.web import admission
 from app.web.bridge import Bridge, TheBridge
 
-SESSION_LIFE = timedelta(days=180)
 # Long enough to find the password of one's own site.
 FLOW_LIFE = timedelta(minutes=15)
 # A box for each episode of the longest series there is, for those who have a series at all.
@@ -74,9 +75,24 @@ async def the_visitor(request: Request, bridge: TheBridge) -> Visitor:
     cookie = request.cookies.get(cookie_name(bridge.settings))
     if not cookie:
         return Visitor(random_text(), is_new=True, account_id=None)
-    async with bridge.database.reading() as session:
-        account_id = await accounts.session_account(session, digest(cookie), bridge.now())
-    return Visitor(cookie, is_new=False, account_id=account_id)
+    return Visitor(cookie, is_new=False, account_id=await whose(cookie, bridge))
+
+
+async def whose(cookie: str, bridge: Bridge) -> int | None:
+    """Return whose browser has this cookie, and note now and then that it is used."""
+    now = bridge.now()
+    async with bridge.database.reading() as reading:
+        found = await sessions.find(reading, digest(cookie), now)
+    if found is None:
+        return None
+    session, account = found
+    if not admission.is_welcome(bridge.settings, account.me):
+        # Whoever runs the bridge has taken this site out of ALLOWED_SITES.
+        return None
+    if now - session.seen_at >= sessions.NOTED:
+        async with bridge.database.writing() as writing:
+            await sessions.note(writing, session, now)
+    return account.id
 
 
 TheVisitor = Annotated[Visitor, Depends(the_visitor)]
@@ -154,11 +170,22 @@ def give_cookie(response: Response, bridge: Bridge, cookie: str) -> None:
     response.set_cookie(
         cookie_name(bridge.settings),
         cookie,
-        max_age=int(SESSION_LIFE.total_seconds()),
+        max_age=int(sessions.LIFE.total_seconds()),
         httponly=True,
         samesite="lax",
         secure=bridge.settings.secure,
     )
+
+
+def leave(bridge: Bridge, said: str, afterwards: BackgroundTasks | None = None) -> Response:
+    """Return the way out to the first page, which says what was done; nothing of ours stays here.
+
+    Going back shall not show a page once more that the browser still has.
+    """
+    response = RedirectResponse(f"/?said={said}", status_code=303, background=afterwards)
+    response.delete_cookie(cookie_name(bridge.settings), secure=bridge.settings.secure)
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response
 
 
 def begin_flow(
@@ -180,7 +207,10 @@ def begin_flow(
     cookie = bridge.vault.cookie(carried, bridge.now() + FLOW_LIFE)
     if len(cookie) > LARGEST_COOKIE:
         raise SignInError("addresses_too_long")
-    names = {flow_name(state): (cookie, path), browser_name(bridge.settings): (browser, "/")}
+    names = {
+        flow_name(state, bridge.settings): (cookie, path),
+        browser_name(bridge.settings): (browser, "/"),
+    }
     for name, (value, where) in names.items():
         response.set_cookie(
             name,
@@ -205,7 +235,8 @@ async def end_flow(request: Request, bridge: Bridge, path: str) -> dict[str, Any
     if not state:
         raise SignInError("missing_state")
     now = bridge.now()
-    content = bridge.vault.read_cookie(request.cookies.get(flow_name(state), ""), now)
+    carried = request.cookies.get(flow_name(state, bridge.settings), "")
+    content = bridge.vault.read_cookie(carried, now)
     browser = request.cookies.get(browser_name(bridge.settings), "")
     # The cookie of one kind of flow is worth nothing to the other, nor to another browser.
     expected = {"state": state, "path": path, "browser": digest(browser)}
@@ -217,12 +248,13 @@ async def end_flow(request: Request, bridge: Bridge, path: str) -> dict[str, Any
     return content
 
 
-def forget_flow(request: Request, response: Response, path: str) -> None:
+def forget_flow(request: Request, response: Response, bridge: Bridge, path: str) -> None:
     """Let the browser drop the cookie of a flow that is over."""
     if state := request.query_params.get("state"):
-        response.delete_cookie(flow_name(state), path=path)
+        name = flow_name(state, bridge.settings)
+        response.delete_cookie(name, path=path, secure=bridge.settings.secure)
 
 
-def flow_name(state: str) -> str:
-    """Return the name of the cookie of the flow with this state."""
-    return f"flow-{digest(state)[:12]}"
+def flow_name(state: str, settings: Settings) -> str:
+    """Return the name of the cookie of the flow with this state; no http can write the prefix."""
+    return f"{'__Secure-' if settings.secure else ''}flow-{digest(state)[:12]}"

@@ -17,11 +17,13 @@ from app.grants import Pair, expiry
 from app.indieweb import indieauth
 from app.indieweb.discovery import Discovery, Endpoints, discover_typed
 from app.indieweb.indieauth import Token
-from app.store import accounts
+from app.store import accounts, sessions
 from app.store.accounts import Replaced, Site
 from app.vault import digest, random_text
 from app.web import admission, session
 from app.web.bridge import Bridge, TheBridge
+from app.web.browsers import browser_of
+from app.web.door import address_of
 from app.web.limits import WRONG_CODES
 from app.web.session import TheForm, ThePerson, TheVisitor, text_of
 from app.web.views import landing, render, too_many
@@ -47,6 +49,7 @@ async def signin(
         found.required_micropub()
         return depart(request, bridge, code, found)
     except SignInError as error:
+        log.info("refused", path="/signin", code=error.code, client=address_of(request, bridge))
         if wait := of_wrong_codes(bridge, error):
             return too_many(request, wait)
         return await landing(request, bridge, visitor, me=me, error=error)
@@ -106,7 +109,7 @@ def depart(request: Request, bridge: Bridge, code: str, found: Discovery) -> Res
 
 
 @router.get(CALLBACK)
-async def callback(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Response:
+async def callback(request: Request, bridge: TheBridge) -> Response:
     """Finish signing in: redeem the code, confirm the identity, and only then store it."""
     flow = await session.end_flow(request, bridge, CALLBACK)
     ends = Endpoints(*flow["endpoints"])
@@ -126,20 +129,20 @@ async def callback(request: Request, bridge: TheBridge, visitor: TheVisitor) -> 
         scope=SCOPE,
     )
     try:
-        response = await arrive(bridge, flow, ends, token, visitor.cookie)
+        response = await arrive(request, bridge, flow, ends, token)
     except SignInError:
         await forget(bridge, ends, token.refresh_token, token.access_token)
         raise
-    session.forget_flow(request, response, CALLBACK)
+    session.forget_flow(request, response, bridge, CALLBACK)
     return response
 
 
 async def arrive(
-    bridge: Bridge, flow: dict[str, Any], ends: Endpoints, token: Token, before: str
+    request: Request, bridge: Bridge, flow: dict[str, Any], ends: Endpoints, token: Token
 ) -> Response:
     """Confirm who is there, let them in, and return the way to their dashboard.
 
-    ``before`` is the cookie that the browser had; it is worth nothing from then on.
+    The cookie that the browser had is worth nothing from then on.
     """
     indieauth.required_creation(token.scope)
     me, found = await indieauth.confirmed_me(
@@ -152,6 +155,7 @@ async def arrive(
         allowed=bridge.settings.allow_private_networks,
     )
     now, cookie = bridge.now(), random_text()
+    before = (await session.the_visitor(request, bridge)).cookie
     site = Site(
         me=me,
         name=token.name or (found.name if found else flow["name"]),
@@ -172,9 +176,10 @@ async def arrive(
     async with bridge.database.writing() as writing:
         await admission.admit(writing, bridge.settings, me, flow["code"])
         account_id, replaced = await accounts.sign_in(writing, site, bridge.vault, now)
-        until = now + session.SESSION_LIFE
-        await accounts.close_session(writing, digest(before))
-        await accounts.open_session(writing, digest(cookie), account_id, until)
+        await sessions.end(writing, digest(before))
+        browser = browser_of(request.headers.get("User-Agent", ""))
+        await sessions.begin(writing, digest(cookie), account_id, browser, now)
+    log.info("signed in", account=account_id, client=address_of(request, bridge))
     bridge.poke()
     response = RedirectResponse("/", status_code=303)
     if replaced:
@@ -210,10 +215,9 @@ async def signout(bridge: TheBridge, visitor: TheVisitor, form: TheForm) -> Resp
     """End this browser's session; the bridge goes on working."""
     del form
     async with bridge.database.writing() as writing:
-        await accounts.close_session(writing, digest(visitor.cookie))
-    response = RedirectResponse("/?said=signed-out", status_code=303)
-    response.delete_cookie(session.cookie_name(bridge.settings), secure=bridge.settings.secure)
-    return response
+        await sessions.end(writing, digest(visitor.cookie))
+    log.info("signed out", account=visitor.account_id)
+    return session.leave(bridge, "signed-out")
 
 
 @router.post("/signout/everywhere")
@@ -221,10 +225,18 @@ async def signout_everywhere(bridge: TheBridge, person: ThePerson, form: TheForm
     """End the sessions of all browsers of the account at once, this one included."""
     del form
     async with bridge.database.writing() as writing:
-        await accounts.close_all_sessions(writing, person.id)
-    response = RedirectResponse("/?said=signed-out-everywhere", status_code=303)
-    response.delete_cookie(session.cookie_name(bridge.settings), secure=bridge.settings.secure)
-    return response
+        await sessions.end_all(writing, person.id)
+    log.info("signed out everywhere", account=person.id)
+    return session.leave(bridge, "signed-out-everywhere")
+
+
+@router.post("/settings/browsers/end")
+async def end_browser(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
+    """End the session of one of the person's browsers, by the digest that the list names."""
+    async with bridge.database.writing() as writing:
+        await sessions.end_of_account(writing, person.id, text_of(form, "browser"))
+    log.info("signed out elsewhere", account=person.id)
+    return RedirectResponse("/settings?said=browser-signed-out", status_code=303)
 
 
 @router.get("/id")

@@ -67,6 +67,7 @@ SAID = {
     "sign-in-first": "You are not signed in here, or not any more. Sign in to go on.",
     "signed-out": "You are signed out. The bridge goes on working.",
     "signed-out-everywhere": "All browsers are signed out, this one too. The bridge works on.",
+    "browser-signed-out": "That browser is signed out.",
     "connected": "Trakt is connected. From now on, each new watch becomes a post on your site.",
     "reconnected": "Trakt is connected again, and goes on where it stopped.",
     "disconnected": "Trakt is disconnected. What was read stays; connecting again resumes.",
@@ -133,6 +134,11 @@ def local(when: datetime | None, zone_name: str) -> str:
         return "unknown date"
     there = when.astimezone(zone(zone_name) or UTC)
     return f"{there.day} {there:%b %Y, %H:%M}"
+
+
+def day(when: datetime, zone_name: str) -> str:
+    """Return the day in the person's zone: ``20 Nov 2026``."""
+    return local(when, zone_name).partition(",")[0]
 
 
 def sentence(text: str) -> str:
@@ -224,6 +230,7 @@ ENVIRONMENT.filters.update(
     bare=bare,
     by_region=by_region,
     compared=compared,
+    day=day,
     host=host,
     linked=linked,
     local=local,
