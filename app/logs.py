@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from typing import Literal
+from io import StringIO
+from typing import Literal, TextIO
 
 import structlog
 
@@ -20,7 +21,7 @@ def configure(form: Literal["text", "json"]) -> None:
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             # The default shows local variables, and among them would be tokens.
-            exception_formatter=structlog.dev.plain_traceback,
+            exception_formatter=trace,
         )
     )
     structlog.configure(
@@ -34,7 +35,7 @@ def configure(form: Literal["text", "json"]) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *([structlog.processors.format_exc_info] if form == "json" else []),
+                structlog.processors.format_exc_info if form == "json" else plain,
                 renderer,
             ],
         )
@@ -44,3 +45,26 @@ def configure(form: Literal["text", "json"]) -> None:
     # query; the others tell at length that all is well.
     for name in ("httpx2", "httpcore2", "uvicorn.access", "uvicorn.error", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def plain(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Return an event for a terminal: strangers choose paths, and neighbours what they answer."""
+    return {
+        name: escaped(value.strip()) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+def escaped(text: str) -> str:
+    """Return a text without what a terminal would obey, or take for a new line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def trace(into: TextIO, error: structlog.typing.ExcInfo) -> None:
+    """Write where an error came from, indented: what begins at the margin is an event of ours."""
+    told = StringIO()
+    structlog.dev.plain_traceback(told, error)
+    lines = told.getvalue().strip("\n").split("\n")
+    into.write("".join(f"\n    {escaped(line)}" for line in lines))

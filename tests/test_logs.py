@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import redirect_stderr
+from typing import Literal
 
 import httpx2
 import pytest
@@ -42,6 +43,31 @@ def test_a_bug_is_one_line_of_json_with_its_trace(json_log: io.StringIO) -> None
     assert theirs["level"] == "error"
 
 
+@pytest.mark.parametrize(
+    "text", ["\x1b[2J", "\r", "\n", "\x0b", "\x85", "\u2028", "\u202e", "\x9b"]
+)
+def test_nothing_that_a_stranger_says_moves_the_terminal_or_makes_a_line_of_its_own(
+    text_log: io.StringIO, text: str
+) -> None:
+    forged = f"/{text}2026-11-20T12:00:00Z [info     ] signed in account=1"
+    structlog.get_logger().info("refused", path=forged)
+    logging.getLogger("uvicorn.error").warning("odd %s", forged)
+    try:
+        fails(forged)
+    except ValueError:
+        structlog.get_logger().exception("work failed")
+
+    told = text_log.getvalue()
+    ours = [line for line in told.split("\n") if line and not line.startswith("    ")]
+    assert [line.split("]")[1].split()[0] for line in ours] == ["refused", "odd", "work"]
+    assert text.strip("\n") == "" or text not in told
+    assert "\n        raise ValueError(said)" in told
+
+
+def fails(said: str) -> None:
+    raise ValueError(said)
+
+
 def test_the_servers_own_lines_name_the_request_too(json_log: io.StringIO) -> None:
     with structlog.contextvars.bound_contextvars(request="0123456789ab"):
         logging.getLogger("uvicorn.error").error("broken")
@@ -51,13 +77,22 @@ def test_the_servers_own_lines_name_the_request_too(json_log: io.StringIO) -> No
 
 @pytest.fixture
 def json_log() -> Iterator[io.StringIO]:
-    """What the program writes with LOG_FORMAT=json; afterwards logging is as it was before."""
+    yield from logged("json")
+
+
+@pytest.fixture
+def text_log() -> Iterator[io.StringIO]:
+    yield from logged("text")
+
+
+def logged(form: Literal["text", "json"]) -> Iterator[io.StringIO]:
+    """What the program writes with this LOG_FORMAT; afterwards logging is as it was before."""
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     written = io.StringIO()
     clear_contextvars()
     with redirect_stderr(written):
-        logs.configure("json")
+        logs.configure(form)
     yield written
     structlog.configure(**before)
     root.handlers, root.level = handlers, level
