@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import process, targets, theirs
+from bench.binary import NotRun, program, their_figures
 from bench.figures import HEADS, Figure, logged, machine, table
 from bench.history import history_figures
 from bench.load import load_figures
@@ -41,7 +42,7 @@ Work = Callable[[Path], Coroutine[Any, Any, list[Figure]]]
 # These read in /proc what another process needs.
 OF_LINUX = {Part.START, Part.IDLE, Part.MEMORY}
 
-cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
 
 
 @cli.command()
@@ -52,10 +53,14 @@ def main(
     accounts: Annotated[int, typer.Option(help="In a round.")] = 1000,
     latency: Annotated[int, typer.Option(help="Of every answer, in milliseconds.")] = 100,
     to: Annotated[Path, typer.Option(help="Where all figures go as JSON.")] = Path("bench.json"),
+    peer: Annotated[
+        Path | None, typer.Option(help=f"A binary of {theirs.NAME}, to be run beside ours.")
+    ] = None,
 ) -> None:
     """Measure the bridge on this machine; Trakt and the websites live in another process."""
     about, figures = machine(), list[Figure]()
     typer.echo(", ".join(f"{name} {value}" for name, value in about.items()) + "\n")
+    where, other = beside(peer, accounts, timedelta(milliseconds=latency))
     measure = works(plays, accounts, timedelta(milliseconds=latency))
     for part in parts or measurable():
         with logged(), TemporaryDirectory(prefix="ownyourtrakt-bench-") as folder:
@@ -64,14 +69,27 @@ def main(
         typer.echo(f"{table(HEADS, [figure.row() for figure in found])}\n")
     judged = targets.judged(figures)
     typer.echo(f"{table(targets.HEADS, judged)}\n")
-    typer.echo(f"{theirs.NAME} (Go, {theirs.COMMIT}): {theirs.PUBLISHED_WHERE}\n")
-    typer.echo(table(targets.BESIDE, targets.compared(figures, targets.PUBLISHED)))
+    typer.echo(f"{theirs.NAME}: {where}\n")
+    typer.echo(table(targets.BESIDE, targets.compared(figures, other)))
     written = {
         "machine": about,
         "figures": [asdict(figure) for figure in figures],
         "targets": [dict(zip(targets.HEADS, row, strict=True)) for row in judged],
+        "other program": {"name": theirs.NAME, "where": where, "figures": dict(other)},
     }
     to.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+def beside(peer: Path | None, accounts: int, latency: timedelta) -> tuple[str, Mapping[str, float]]:
+    """Return the other program's figures and where they are from."""
+    if peer is None:
+        return theirs.PUBLISHED, targets.PUBLISHED
+    with TemporaryDirectory(prefix="ownyourtrakt-bench-") as folder:
+        try:
+            figures = asyncio.run(their_figures(program(peer), Path(folder), accounts, latency))
+        except NotRun as error:
+            raise typer.BadParameter(str(error), param_hint="--peer") from None
+    return f"the binary {peer}, run here, at the same simulators", figures
 
 
 def works(plays: int, accounts: int, latency: timedelta) -> Mapping[Part, Work]:

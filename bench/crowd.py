@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 JOINED = datetime(2020, 1, 1, tzinfo=UTC)
 PAGE = 250
+SITES = ".site.test"
 Headers = list[tuple[bytes, bytes]]
 Answer = tuple[int, Any, Headers]
 
@@ -53,9 +54,14 @@ class Crowd:
 
     async def trakt(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be Trakt's API."""
-        del receive
-        self.asked, now = self.asked + 1, datetime.now(UTC)
+        now, body = datetime.now(UTC), await whole(receive)
         await asyncio.sleep(self.latency)
+        self.asked += 1
+        if scope["path"] == "/oauth/token":
+            # Whoever is given a code here has their number for a code.
+            who = int(parse_qs(body.decode())["code"][0])
+            await answered(send, 200, {"access_token": token(who), "expires_in": 7_776_000}, [])
+            return
         query = {name: texts[0] for name, texts in parse_qs(scope["query_string"].decode()).items()}
         who = person(scope)
         self.seen.setdefault(who, now)
@@ -97,22 +103,28 @@ class Crowd:
         return 200, shown, [(name.encode(), b"%d" % value) for name, value in headers.items()]
 
     async def sites(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Be all websites: ``/17/micropub`` is the endpoint of the person 17."""
-        self.asked += 1
+        """Be all websites: ``/17/micropub`` is the endpoint of the person 17.
+
+        So is ``/micropub`` at ``17.site.test``, for a program that must have a host for each.
+        """
         body = await whole(receive)
         await asyncio.sleep(self.latency)
-        try:
-            who = int(scope["path"].split("/")[1])
-        except ValueError:
-            await answered(send, 200, "A page of somebody who has no IndieAuth.", [])
-            return
-        if scope["method"] != "POST":
-            await answered(send, 200, {"items": []}, [])
-            return
-        self.posts[who].append(body)
+        self.asked += 1
         host = dict(scope["headers"])[b"host"].decode()
-        location = f"http://{host}/{who}/posts/{len(self.posts[who])}"
-        await answered(send, 201, None, [(b"location", location.encode())])
+        name, path = host.partition(".")[0], scope["path"]
+        number = name if host.endswith(SITES) else path.split("/")[1]
+        if not number.isdecimal():
+            await answered(send, 200, b"A page of somebody who has no IndieAuth.", [])
+        elif scope["method"] != "POST":
+            await answered(send, 200, home(host) if host.endswith(SITES) else {"items": []}, [])
+        elif path.endswith("/token"):
+            key = {"access_token": "key", "token_type": "Bearer", "scope": "create update"}
+            await answered(send, 200, {**key, "me": f"http://{host}/"}, [])
+        else:
+            posts = self.posts[int(number)]
+            posts.append(body)
+            location = f"http://{host}/{number}/posts/{len(posts)}"
+            await answered(send, 201, b"", [(b"location", location.encode())])
 
 
 def make(size: int, latency: float, _origins: Sequence[str]) -> tuple[Crowd, list[Any]]:
@@ -156,6 +168,13 @@ def everybody_watches(number: int, at: datetime, crowd: Crowd) -> None:
             crowd.watch(who, at + timedelta(minutes=minute))
 
 
+def unposted(crowd: Crowd) -> int:
+    """Return of how many people the website holds fewer posts than they have plays."""
+    return sum(
+        len(posts) < len(plays) for plays, posts in zip(crowd.plays, crowd.posts, strict=True)
+    )
+
+
 def wrongs(crowd: Crowd) -> int:
     """Return how many plays are not on their person's website exactly once.
 
@@ -186,11 +205,19 @@ def token(who: int) -> str:
     return f"token-{who}"
 
 
+def home(host: str) -> bytes:
+    """Return the first page of a website, which names its endpoints."""
+    rels = {"authorization_endpoint": "auth", "token_endpoint": "token", "micropub": "micropub"}
+    links = [f'<link rel="{rel}" href="http://{host}/{page}">' for rel, page in rels.items()]
+    return "".join(links).encode()
+
+
 async def answered(send: Send, status: int, body: object, headers: Headers) -> None:
-    """Send an answer with what all answers of Trakt carry."""
-    content = b"" if body is None else json.dumps(body).encode()
+    """Send an answer, a page or JSON, with what all answers of Trakt carry."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    kind = b"text/html" if isinstance(body, bytes) else b"application/json"
     common = [
-        (b"content-type", b"application/json"),
+        (b"content-type", kind),
         (b"content-length", b"%d" % len(content)),
         (b"x-request-id", b"1"),
         (b"date", format_datetime(datetime.now(UTC), usegmt=True).encode()),

@@ -17,6 +17,7 @@ from bench.others import others
 from bench.rounds import residents
 from bench.server import Server, cpu, resident, served
 
+IDLE = "memory, idle"
 PATIENCE = 300  # seconds for a round
 # What a start leaves to be done is done by then.
 SETTLED = 5  # seconds
@@ -62,7 +63,7 @@ async def idle_figures(folder: Path, seconds: float = 30, settled: float = SETTL
             await asyncio.sleep(seconds)
             share = (cpu(server.process) - before) / seconds
             return [
-                Figure("memory, idle", resident(server.process), "MB"),
+                Figure(IDLE, resident(server.process), "MB"),
                 Figure("CPU, idle, of one core", share * 100, "%", f"once, for {seconds:.0f} s"),
             ]
 
@@ -79,4 +80,9 @@ async def memory_figures(folder: Path, accounts: int) -> list[Figure]:
                 while await is_busy(running.bridge):  # noqa: ASYNC110 - it happens in another process
                     await asyncio.sleep(0.2)
                 full = resident(server.process)
-    return [Figure(f"memory after a round over {accounts:,} accounts", full, "MB")]
+    return [Figure(after_a_round(accounts), full, "MB")]
+
+
+def after_a_round(accounts: int) -> str:
+    """Return what the memory of a process is called that has polled so many accounts."""
+    return f"memory after a round over {accounts:,} accounts"

@@ -15,6 +15,9 @@ from bench.crowd import JOINED, Crowd
 from bench.figures import Figure, Run, measured, of_runs
 from bench.others import Others, others
 
+NO_LATENCY = timedelta()
+POLL = "CPU of a poll, nothing new"
+
 
 @dataclass(frozen=True, slots=True)
 class Town:
@@ -78,21 +81,28 @@ async def round_figures(
         unchanged = [await town.round() for _ in range(times)]
         # A thousand repetitions in itself, and it takes long.
         news = [await town.round_with_news()]
-    first, second, third = (
-        of_runs(f"round, {accounts:,} accounts, nothing new, no latency", at_once),
-        of_runs(f"round, {accounts:,} accounts, nothing new, {shown(latency)}", unchanged),
-        of_runs(
-            f"round, {accounts:,} accounts, 1 new watch each, {shown(latency)} + {shown(latency)}",
-            news,
-        ),
-    )
-    per_poll = (first.cpu or 0) * 1000 / accounts
-    return [first, Figure("CPU of a poll, nothing new", per_poll, "ms", first.how), second, third]
+    first = of_runs(idle_round(accounts, NO_LATENCY), at_once)
+    return [
+        first,
+        Figure(POLL, (first.cpu or 0) * 1000 / accounts, "ms", first.how),
+        of_runs(idle_round(accounts, latency), unchanged),
+        of_runs(round_with_news(accounts, latency), news),
+    ]
+
+
+def idle_round(accounts: int, latency: timedelta) -> str:
+    """Return what a round is called in which nobody has watched anything."""
+    return f"round, {accounts:,} accounts, nothing new, {shown(latency)}"
+
+
+def round_with_news(accounts: int, latency: timedelta) -> str:
+    """Return what a round is called in which everybody has watched something."""
+    return f"round, {accounts:,} accounts, 1 new watch each, {shown(latency)} + {shown(latency)}"
 
 
 def shown(latency: timedelta) -> str:
     """Return a latency for people."""
-    return f"{latency / timedelta(milliseconds=1):.0f} ms"
+    return f"{latency / timedelta(milliseconds=1):.0f} ms" if latency else "no latency"
 
 
 async def import_figures(folder: Path, plays: int, latency: timedelta) -> list[Figure]:

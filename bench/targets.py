@@ -5,10 +5,13 @@ Both are by the names that figures have at the usual sizes: at other sizes there
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
 
 from bench import theirs
 from bench.figures import Figure, told
+from bench.process import IDLE, after_a_round
+from bench.rounds import POLL, idle_round, round_with_news
 
 HEADS = ("target", "measured", "asked for", "met")
 BESIDE = ("what", theirs.NAME, "ours", "ours / theirs")
@@ -23,13 +26,13 @@ class Target:
     unit: str
 
 
-ROUND = "round, 1,000 accounts, nothing new, 100 ms"
-ROUND_WITH_NEWS = "round, 1,000 accounts, 1 new watch each, 100 ms + 100 ms"
+LATENCY = timedelta(milliseconds=100)
+ROUND, ROUND_WITH_NEWS = idle_round(1000, LATENCY), round_with_news(1000, LATENCY)
 TARGETS = (
     Target("start to the first answer", 2, "s"),
-    Target("memory, idle", 100, "MB"),
+    Target(IDLE, 100, "MB"),
     Target("CPU, idle, of one core", 0.5, "%"),
-    Target("CPU of a poll, nothing new", 3, "ms"),
+    Target(POLL, 3, "ms"),
     Target(ROUND, 4, "s"),
     Target(ROUND_WITH_NEWS, 8, "s"),
     # A tenth of the interval, by which the schedule itself moves each turn at random.
@@ -41,9 +44,9 @@ TARGETS = (
 # As measured earlier on another machine, see `bench.theirs`.
 PUBLISHED: Mapping[str, float] = MappingProxyType(
     {
-        "memory, idle": theirs.MEMORY_IDLE,
-        "memory after a round over 1,000 accounts": theirs.MEMORY_CROWDED,
-        "CPU of a poll, nothing new": theirs.CPU_OF_POLL,
+        IDLE: theirs.MEMORY_IDLE,
+        after_a_round(1000): theirs.MEMORY_CROWDED,
+        POLL: theirs.CPU_OF_POLL,
         ROUND: theirs.ROUND_IDLE,
         ROUND_WITH_NEWS: theirs.ROUND_NEWS,
         "1,000 plays onto one site, 100 ms + 100 ms": theirs.IMPORT,

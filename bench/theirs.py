@@ -7,8 +7,9 @@ sites on loopback with the latencies named.
 NAME = "hacdias/ownyourtrakt"
 COMMIT = "e38e7c3"
 YEAR = 2022
-PUBLISHED_WHERE = (
-    "published figures, measured earlier on another machine with 2 cores; not run here"
+PUBLISHED = (
+    f"published figures of commit {COMMIT} ({YEAR}, Go), measured earlier on another machine with "
+    "2 cores; not run here"
 )
 
 # Speed and memory: MB, seconds, and of the processor milliseconds for a poll (0.10 s for 1,000).
