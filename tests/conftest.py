@@ -11,11 +11,26 @@ from hypothesis import HealthCheck, settings
 
 from app.demo.trakt import SimulatedTrakt
 from tests.machine import Machine
-from tests.postgres import new_database, postgres_server
+from tests.postgres import migrated_database, new_database, postgres_server
 from tests.trakt_world import a_trakt, an_api_client, an_auth_client
 from tests.world import Clock, World, running_world
 
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
+
+# The tests of what the engine and the store do with rows. What pages say of them is the same on
+# both databases, so the tests of pages, of signing in and of the simulators stay on SQLite alone.
+ABOUT_ROWS = {
+    "test_adopt",
+    "test_bunches",
+    "test_diff",
+    "test_look",
+    "test_pause",
+    "test_poll",
+    "test_publish",
+    "test_questions",
+    "test_sessions",
+    "test_silence",
+}
 
 # No test is timed: other work on the machine may take its processor for a while.
 settings.register_profile(
@@ -48,9 +63,26 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is about rows on both databases."""
+    name = metafunc.module.__name__.rpartition(".")[2]
+    if "world_url" in metafunc.fixturenames and name in ABOUT_ROWS:
+        metafunc.parametrize("world_url", ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture
-async def world(tmp_path: Path, clock: Clock) -> AsyncIterator[World]:
-    async with running_world(tmp_path, clock) as running:
+def world_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The database of a world: on SQLite, in the files that are about rows on PostgreSQL too."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield f"sqlite:///{tmp_path / 'bridge.db'}"
+        return
+    with migrated_database(request.getfixturevalue("postgres")) as url:
+        yield url
+
+
+@pytest.fixture
+async def world(tmp_path: Path, clock: Clock, world_url: str) -> AsyncIterator[World]:
+    async with running_world(tmp_path, clock, database_url=world_url) as running:
         yield running
 
 

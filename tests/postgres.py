@@ -4,13 +4,19 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import make_url
+
+from app import migrate, settings
 
 NUMBERS = count(1)
+# Its data is thrown away when it stops, so nothing waits for the disk.
+CARELESS = ("fsync", "full_page_writes", "synchronous_commit")
 
 
 @contextmanager
@@ -24,12 +30,43 @@ def postgres_server() -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="ownyourtrakt-pg-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         with library.get_server(Path(folder) / "data", cleanup_mode="stop") as server:
+            told(server, *(f"ALTER SYSTEM SET {name} = off" for name in CARELESS))
+            told(server, "SELECT pg_reload_conf()")
             yield server
 
 
-def new_database(server: Any) -> str:  # noqa: ANN401 - the server of a library without types
-    """Return the URL of a new and empty database."""
-    name = f"test{next(NUMBERS)}"
+def told(server: Any, *statements: str) -> None:  # noqa: ANN401 - the server of a library without types
+    """Execute ``statements``, each by itself."""
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def new_database(server: Any, like: str = "template1") -> str:  # noqa: ANN401 - as above
+    """Return the URL of a new database: an empty one, or a copy."""
+    name = f"test{next(NUMBERS)}"
+    told(server, f"CREATE DATABASE {name} TEMPLATE {like}")
     return str(server.get_uri(database=name))
+
+
+@contextmanager
+def migrated_database(server: Any) -> Iterator[str]:  # noqa: ANN401 - as above
+    """The URL of a database with our schema and no rows, which is gone after the block."""
+    url = new_database(server, like=template(server))
+    try:
+        yield url
+    finally:
+        told(server, f"DROP DATABASE {name_in(url)} WITH (FORCE)")
+
+
+@cache
+def template(server: Any) -> str:  # noqa: ANN401 - as above
+    """Return the name of a database that was migrated once; to copy it takes no time."""
+    url = new_database(server)
+    migrate.upgrade(settings.database(url))
+    return name_in(url)
+
+
+def name_in(url: str) -> str:
+    """Return the name of the database that ``url`` leads to."""
+    return str(make_url(url).database)

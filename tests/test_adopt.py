@@ -201,9 +201,11 @@ async def test_a_new_process_on_a_new_database_shuts_no_gate(world: World) -> No
 
 
 async def test_a_gate_that_keeps_nothing_back_opens_without_a_question(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: Clock, world_url: str
 ) -> None:
-    async with running_world(tmp_path, clock, Habits(has_no_source=True)) as world:
+    async with running_world(
+        tmp_path, clock, Habits(has_no_source=True), database_url=world_url
+    ) as world:
         await world.ready()
         clock.passes(hours=5)
         new_process(world)
@@ -264,9 +266,9 @@ async def test_a_post_of_another_viewing_is_not_taken_for_it(world: World) -> No
 
 @pytest.mark.parametrize("since", [True, False])
 async def test_a_lost_database_may_start_where_the_old_one_left_off(
-    tmp_path: Path, clock: Clock, *, since: bool
+    tmp_path: Path, clock: Clock, world_url: str, *, since: bool
 ) -> None:
-    async with running_world(tmp_path, clock) as world:
+    async with running_world(tmp_path, clock, database_url=world_url) as world:
         last = world.trakt.watch(DUNE, clock() - 2 * DAY)
         world.site.publish_before(theirs(world, DUNE, clock() - 2 * DAY, last))
         world.trakt.watch(LIES, clock() - 3 * DAY)
@@ -296,9 +298,11 @@ async def test_a_database_that_has_posted_is_not_asked_where_to_start(world: Wor
 
 
 async def test_a_look_that_is_cut_short_goes_on_where_it_stopped(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: Clock, world_url: str
 ) -> None:
-    async with running_world(tmp_path, clock, Habits(largest_page=10)) as world:
+    async with running_world(
+        tmp_path, clock, Habits(largest_page=10), database_url=world_url
+    ) as world:
         for day in range(35):
             at = clock() - day * DAY
             world.site.publish_before({"content": ["Hi"], "published": [at.isoformat()]})

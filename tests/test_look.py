@@ -232,9 +232,11 @@ async def test_a_list_with_no_other_post_of_ours_proves_no_absence(world: World)
     assert (await newest(world)).state == "unsure"
 
 
-async def test_a_token_for_drafts_only_proves_no_absence(tmp_path: Path, clock: Clock) -> None:
+async def test_a_token_for_drafts_only_proves_no_absence(
+    tmp_path: Path, clock: Clock, world_url: str
+) -> None:
     habits = Habits(scope_granted="draft update")
-    async with running_world(tmp_path, clock, habits) as world:
+    async with running_world(tmp_path, clock, habits, database_url=world_url) as world:
         await world.ready()
         await watched(world, LIES)
         world.site.then(LOST)

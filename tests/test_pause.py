@@ -93,8 +93,12 @@ async def test_a_busy_site_is_not_a_failing_one(world: World) -> None:
     assert (await site(world)).failures == 0
 
 
-async def test_posts_leave_oldest_first_and_at_a_gentle_pace(tmp_path: Path, clock: Clock) -> None:
-    async with running_world(tmp_path, clock, waits={"between_posts": 3}) as world:
+async def test_posts_leave_oldest_first_and_at_a_gentle_pace(
+    tmp_path: Path, clock: Clock, world_url: str
+) -> None:
+    async with running_world(
+        tmp_path, clock, waits={"between_posts": 3}, database_url=world_url
+    ) as world:
         await world.ready()
         clock.passes(hours=1)
         for minutes, work in ((10, DUNE), (40, LIES), (20, SECRETS)):

@@ -577,8 +577,8 @@ async def test_starting_afresh_posts_nothing_of_the_minute_before_it(world: Worl
     assert await world.states() == {"archived": 2}
 
 
-async def test_another_trakt_user_begins_anew(tmp_path: Path, clock: Clock) -> None:
-    async with running_world(tmp_path, clock) as world:
+async def test_another_trakt_user_begins_anew(tmp_path: Path, clock: Clock, world_url: str) -> None:
+    async with running_world(tmp_path, clock, database_url=world_url) as world:
         await settled(world)
         person = world.trakt.person
         world.trakt.person = type(person)(

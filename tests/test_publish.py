@@ -219,10 +219,10 @@ async def test_a_missing_scope_is_named(world: World) -> None:
 
 
 async def test_a_token_that_can_be_renewed_is_and_the_post_goes_out(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: Clock, world_url: str
 ) -> None:
     habits = Habits(with_refresh_token=True, expires_in=timedelta(days=14))
-    async with running_world(tmp_path, clock, habits) as world:
+    async with running_world(tmp_path, clock, habits, database_url=world_url) as world:
         await world.ready()
         world.site.then(Answer(401, {}, '{"error": "invalid_token"}'))
 
@@ -232,9 +232,11 @@ async def test_a_token_that_can_be_renewed_is_and_the_post_goes_out(
         assert [seen.path for seen in world.site.requests].count("/token") == 2
 
 
-async def test_a_site_s_token_is_renewed_before_it_runs_out(tmp_path: Path, clock: Clock) -> None:
+async def test_a_site_s_token_is_renewed_before_it_runs_out(
+    tmp_path: Path, clock: Clock, world_url: str
+) -> None:
     habits = Habits(with_refresh_token=True, expires_in=timedelta(hours=1))
-    async with running_world(tmp_path, clock, habits) as world:
+    async with running_world(tmp_path, clock, habits, database_url=world_url) as world:
         await world.ready()
 
         await watched(world, hours=2)
@@ -250,9 +252,11 @@ async def watched_again(world: World) -> None:
 
 
 async def test_a_lying_expiry_without_a_refresh_token_keeps_nobody_from_posting(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: Clock, world_url: str
 ) -> None:
-    async with running_world(tmp_path, clock, Habits(expires_in=timedelta(days=90))) as world:
+    async with running_world(
+        tmp_path, clock, Habits(expires_in=timedelta(days=90)), database_url=world_url
+    ) as world:
         await world.ready()
         async with world.bridge.database.writing() as session:
             row = await session.get(SiteRow, 1)

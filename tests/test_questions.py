@@ -712,9 +712,11 @@ async def test_somebody_else_s_notice_is_nobody_s(world: World) -> None:
 
 
 async def test_a_site_that_is_read_page_by_page_tells_how_far_it_is(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: Clock, world_url: str
 ) -> None:
-    async with running_world(tmp_path, clock, Habits(largest_page=10)) as world:
+    async with running_world(
+        tmp_path, clock, Habits(largest_page=10), database_url=world_url
+    ) as world:
         for day in range(35):
             at = clock() - day * DAY
             world.site.publish_before({"content": ["Hi"], "published": [at.isoformat()]})

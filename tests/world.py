@@ -4,12 +4,17 @@ Nothing runs by itself here: `World.work` does what is due at the time the clock
 """
 
 import asyncio
+import atexit
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from urllib.parse import urljoin
 
 import httpx2
@@ -205,6 +210,30 @@ async def serving(app: ASGIApp, listeners: list[socket.socket]) -> AsyncIterator
         await task
 
 
+def migrated(url: str) -> None:
+    """Give the database at ``url`` our schema; an empty SQLite file by copying one that has it."""
+    file = database.sqlite_file(url)
+    if file is None:
+        migrate.upgrade(url)
+        return
+    database.prepare(url)
+    with closing(sqlite3.connect(file)) as new, closing(sqlite3.connect(pattern())) as one:
+        is_empty = not new.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if is_empty:
+            one.backup(new)
+
+
+@cache
+def pattern() -> Path:
+    """Return a SQLite file with our schema and no rows."""
+    folder = Path(mkdtemp(prefix="ownyourtrakt-pattern-"))
+    atexit.register(rmtree, folder)
+    url = f"sqlite:///{folder / 'pattern.db'}"
+    database.prepare(url)
+    migrate.upgrade(url)
+    return folder / "pattern.db"
+
+
 @asynccontextmanager
 async def running_world(
     folder: Path, clock: Clock, habits: Habits | None = None, **changes: object
@@ -234,8 +263,7 @@ async def running_world(
                 **changes,
             },
         )
-        database.prepare(settings.database_url)
-        migrate.upgrade(settings.database_url)
+        migrated(settings.database_url)
         bridge, scheduler = assembled(settings, clock)
         stack.push_async_callback(bridge.close)
         stack.push_async_callback(scheduler.pulse.http.aclose)
