@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 import httpcore2
 import httpx2
+import structlog
 
 from app import __version__
 from app.errors import (
@@ -40,6 +41,8 @@ from app.errors import (
     NotTrusted,
 )
 from app.settings import Network
+
+log = structlog.get_logger()
 
 Address = IPv4Address | IPv6Address
 # Told of each request: the status of its answer, or why none came, and the seconds it took.
@@ -168,8 +171,11 @@ class Guard(httpcore2.AsyncNetworkBackend):
         for address in addresses:
             inside = is_inside(address, self.allowed)
             if not inside and not is_public(address):
-                raise AddressBlocked(f"{host} leads to {address}, which is not a public address")
+                # Only the log says where it leads: strangers could ask for the names inside.
+                log.warning("address blocked", host=host, address=str(address), port=port)
+                raise AddressBlocked(f"{host} leads to an address that is not public")
             if not inside and port not in WEB_PORTS:
+                log.warning("port blocked", host=host, port=port)
                 raise AddressBlocked(f"{host} asks for port {port}; only 80 and 443 are allowed")
 
     async def first_to_answer(

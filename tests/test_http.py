@@ -17,6 +17,7 @@ import httpx2
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from app.errors import AddressBlocked, AnswerLost, AnswerTooLarge, NeverSent
 from app.http import (
@@ -91,8 +92,15 @@ def test_a_public_address_is_contacted_on_web_ports_only() -> None:
 def test_one_private_address_among_public_ones_refuses_the_name() -> None:
     mixed = [ip_address("93.184.215.14"), ip_address("10.0.0.1")]
 
-    with pytest.raises(AddressBlocked, match=r"10\.0\.0\.1"):
+    with (
+        capture_logs() as told,
+        pytest.raises(AddressBlocked, match="an address that is not public") as refused,
+    ):
         Guard(()).check("example.com", 443, mixed)
+
+    # Where a name inside leads to is for the operator alone.
+    assert "10.0.0.1" not in str(refused.value)
+    assert [line["address"] for line in told] == ["10.0.0.1"]
 
 
 @given(st.ip_addresses(v=4))
@@ -164,7 +172,7 @@ async def test_a_name_is_looked_up_once_and_the_checked_address_is_contacted(
     async with listener(ok(b"good")) as (port, got), client(only) as http:
         first = await http.get(f"http://rebinding.example:{port}/")
         assert asked == ["rebinding.example"]
-        with pytest.raises(AddressBlocked, match=r"127\.0\.0\.2"):
+        with pytest.raises(AddressBlocked):
             await http.get(f"http://rebinding.example:{port}/")
 
     assert first.text == "good"
