@@ -5,6 +5,7 @@ hundred connections that say one letter now and then would hold all that a proce
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import h11
@@ -22,6 +23,8 @@ class Patient(H11Protocol):
     """One connection, which ends when its other side is too slow."""
 
     waits: ClassVar[Waits]
+    # What protects an answer that no page of ours made.
+    protection: ClassVar[Sequence[tuple[bytes, bytes]]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn itself does
         """Make room where there is none, and wait for a request."""
@@ -42,6 +45,27 @@ class Patient(H11Protocol):
         """Understand what came, and see whether the request is whole."""
         super().handle_events()
         self.watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, if it is our turn; an answer that has begun cannot be taken back.
+
+        Uvicorn's own refusal carries nothing that protects it, and would break off in the middle.
+        """
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.close()
+            return
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"connection", b"close"),
+            *self.protection,
+        ]
+        for event in (
+            h11.Response(status_code=400, headers=headers),
+            h11.Data(data=msg.encode("ascii")),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
@@ -80,6 +104,7 @@ class Patient(H11Protocol):
         min(silent, key=lambda one: one.timer.when() if one.timer else 0.0).give_up()
 
 
-def patient(waits: Waits) -> type[Patient]:
-    """Return the protocol with which a server waits for so long."""
-    return type("Patient", (Patient,), {"waits": waits})
+def patient(waits: Waits, protection: Mapping[str, str]) -> type[Patient]:
+    """Return the protocol with which a server waits for so long, and refuses what is no HTTP."""
+    lines = [(name.lower().encode(), value.encode()) for name, value in protection.items()]
+    return type("Patient", (Patient,), {"waits": waits, "protection": lines})

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import server
 from app.server import LARGEST_HEAD, patient
 from app.waits import Waits
+from app.web.headers import protection
 from tests.world import World, listening
 
 HEAD = b"POST /poll HTTP/1.1\r\nHost: localhost\r\n"
@@ -30,7 +31,7 @@ async def served(app: ASGIApp, waits: Waits) -> AsyncIterator[int]:
         log_level="critical",
         lifespan="off",
         timeout_graceful_shutdown=1,
-        http=patient(waits),
+        http=patient(waits, protection(secure=True)),
         ws="none",
         h11_max_incomplete_event_size=LARGEST_HEAD,
     )
@@ -149,7 +150,31 @@ async def test_a_head_without_end_stops_at_its_cap() -> None:
     async with served(hello, CALM) as port, connected(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * LARGEST_HEAD)
 
-        assert b"400" in await ended(reader)
+        head = (await ended(reader)).decode().lower()
+
+    assert head.startswith("http/1.1 400 ")
+    for name, value in protection(secure=True).items():
+        assert f"{name}: {value}".lower() in head
+
+
+@pytest.mark.parametrize("is_over", [True, False], ids=["after it", "in the middle"])
+async def test_nonsense_behind_an_answer_ends_the_connection_and_breaks_nothing(
+    caplog: pytest.LogCaptureFixture, *, is_over: bool
+) -> None:
+    async def early(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": not is_over})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with served(early, CALM) as port, connected(port) as (reader, writer):
+        writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        assert b"404" in await reader.readline()
+        writer.write(b"this is no chunk\r\n")
+
+        assert b"HTTP" not in await ended(reader)
+
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
 
 
 @pytest.mark.parametrize("path", [b"/signin", b"/poll"])

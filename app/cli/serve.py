@@ -19,6 +19,7 @@ from app.main import create_app
 from app.private import DOTENV
 from app.server import LARGEST_HEAD, patient
 from app.settings import Settings, SettingsError
+from app.web.headers import protection
 
 log = structlog.get_logger()
 
@@ -52,7 +53,7 @@ def serve() -> None:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=2,
-            http=patient(settings.waits),
+            http=patient(settings.waits, protection(secure=settings.secure)),
             ws="none",
             h11_max_incomplete_event_size=LARGEST_HEAD,
         )

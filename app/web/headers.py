@@ -32,6 +32,13 @@ def protect(headers: MutableHeaders, path: str, *, secure: bool) -> None:
         headers.setdefault("Strict-Transport-Security", HSTS)
 
 
+def protection(*, secure: bool) -> dict[str, str]:
+    """Return what protects an answer that the server gives by itself."""
+    headers = MutableHeaders()
+    protect(headers, "", secure=secure)
+    return dict(headers)
+
+
 class SecurityHeaders:
     """Protects each answer of ``app``, and answers HEAD wherever it answers GET."""
 
