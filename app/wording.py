@@ -299,7 +299,16 @@ def rendered(source: str, facts: Facts, *, html: bool = False) -> str:
             "It cannot be filled in: a filter or a comparison does not fit what it is given "
             "(texts are compared with “==”, numbers also with “>”)."
         ) from error
-    return bounded("".join(parts))
+    return storable(bounded("".join(parts)))
+
+
+def storable(text: str) -> str:
+    """Return ``text`` without half characters and control signs, which a template can spell.
+
+    No database takes them, and one post that cannot be stored would keep all others waiting.
+    """
+    clean = text.encode("utf-8", "replace").decode()
+    return "".join(c for c in clean if c in "\n\t" or unicodedata.category(c) != "Cc")
 
 
 @lru_cache(maxsize=512)
