@@ -18,7 +18,7 @@ from app.diff import Kind, Target, Watched
 from app.errors import SourceBusy, SourceGarbled
 from app.hentry import Telling, hentry
 from app.sources.budget import Budget
-from app.sources.trakt import Totals, Trakt
+from app.sources.trakt import Totals, Trakt, read_token
 from app.sources.trakt_history import read_item, read_watched, trimmed
 from app.watch import (
     About,
@@ -32,6 +32,7 @@ from app.watch import (
     from_json,
     to_json,
 )
+from tests.conftest import NOON
 
 FILM: dict[str, Any] = {
     "id": 3373536619,
@@ -465,3 +466,20 @@ async def test_trakt_s_own_totals_are_told_or_left_out(
 
     async with a_trakt(answers) as trakt:
         assert await trakt.totals("token") == totals
+
+
+@pytest.mark.parametrize("key", ["a" * 64, "a" * 4000, "ey.J~-_+/="])
+def test_a_pair_of_keys_is_kept_to_the_letter(key: str) -> None:
+    answer = {"access_token": key, "refresh_token": key, "expires_in": 86400}
+
+    pair = read_token(httpx2.Response(200, json=answer), NOON)
+
+    assert (pair.access, pair.refresh) == (key, key)
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a\r\nX-Evil: 1", "\x00", "ключ", "a" * 9000, 7, None])
+def test_what_no_header_could_carry_is_no_key(key: object) -> None:
+    answer = httpx2.Response(200, json={"access_token": key, "refresh_token": key})
+
+    with pytest.raises(SourceGarbled):
+        read_token(answer, NOON)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -39,6 +40,8 @@ from app.watch import Person, Stamps, Watch
 log = structlog.get_logger()
 
 PAGE = 250
+# What RFC 6750 §2.1 lets a token be made of, generously.
+TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 LARGEST_ANSWER = 4 * MIB
 # A page of plays with all that Trakt knows of their titles, most of it overviews.
 LARGEST_PAGE = 16 * MIB
@@ -441,15 +444,20 @@ def read_token(response: httpx2.Response, now: datetime) -> Pair:
         raise SourceClosed(NEEDS_VIP)
     if error in {"invalid_grant", "access_denied"} or response.status_code == 401:
         raise SourceLocked("Trakt no longer accepts the key it gave us")
-    access = data.get("access_token")
-    if not response.is_success or not isinstance(access, str) or not access:
+    access = key_of(data.get("access_token"))
+    if not response.is_success or access is None:
         raise refused_for_now(response)
     return Pair(
         access=access,
-        refresh=words(data.get("refresh_token")),
+        refresh=key_of(data.get("refresh_token")),
         issued_at=now,
         expires_at=expiry(data.get("expires_in"), now),
     )
+
+
+def key_of(value: object) -> str | None:
+    """Return a token as it is, to the letter; None for what no header could carry."""
+    return value if isinstance(value, str) and TOKEN.fullmatch(value) else None
 
 
 def refused_for_now(response: httpx2.Response) -> SourceError:
