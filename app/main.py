@@ -45,6 +45,7 @@ from app.web import (
     questions,
     signin,
     site,
+    style,
 )
 from app.web.bridge import Bridge, the_bridge
 from app.web.door import Door, address_of
@@ -118,7 +119,10 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     )
     app.state.bridge = bridge
     # A look at a site for one watch comes before what a person decides about it.
-    for part in (signin, connect, site, questions, history, pages, notifications, health, operator):
+    for part in (
+        *(signin, connect, site, questions, history, pages, style),
+        *(notifications, health, operator),
+    ):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Door, bridge=bridge)

@@ -33,6 +33,13 @@ FORMS: dict[str, dict[str, str]] = {
     "/settings": {"timezone": "Asia/Tokyo"},
     "/settings/browsers/end": {"browser": "made-up"},
     "/settings/delete": {"sure": "yes"},
+    "/settings/posts": {
+        "do": "save",
+        "shape": "form",
+        "content": "text",
+        "language": "de",
+        "posters": "off",
+    },
     "/settings/notifications": {"address": TELEGRAM},
     "/settings/notifications/remove": {"address": label(TELEGRAM)},
     "/settings/notifications/test": {},

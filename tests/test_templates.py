@@ -13,9 +13,12 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 
 from app.errors import SignInError
+from app.hentry import Telling, body, hentry
 from app.notices import Kind
 from app.outbox import Action, Standing, State, Why, actions
+from app.presets import PRESETS
 from app.settings import Settings
+from app.style import Shape, Style, Templates, to_json
 from app.tables import (
     AccountRow,
     ConnectionRow,
@@ -30,7 +33,10 @@ from app.tables import (
 from app.web.needs import Need
 from app.web.pages import Choice
 from app.web.problems import PROBLEMS, problem
+from app.web.style import Preview, readable, usual
 from app.web.views import ENVIRONMENT, SAID, STATES, by_region, compared, linked, pretty, web_link
+from app.wording import LONGEST
+from tests.works import a_watch, an_episode
 
 Values = dict[str, Any]
 Page = tuple[str, Values]
@@ -255,6 +261,34 @@ def settings(**values: object) -> Page:
     return "settings.html", base(**(full | values))
 
 
+def style_page(style: Style | None = None, *, problem: str = "", **values: object) -> Page:
+    chosen = style or Style()
+    telling = Telling(UTC, style=chosen)
+    previews = [
+        Preview("Dune (2021)", is_example=True, problem="It cannot be filled in."),
+        Preview(
+            HOSTILE,
+            is_example=False,
+            text=readable({"html": f"<p>{HOSTILE}<a href='{TRAP}'>x</a></p>"}),
+            properties=hentry(a_watch(an_episode(HOSTILE), at=None), telling)["properties"],
+            sent=body(a_watch(an_episode(HOSTILE)), telling)[0],
+            is_form=chosen.shape is Shape.FORM,
+            other=None if chosen.html else "h=entry",
+        ),
+    ]
+    full: Values = {
+        "style": to_json(chosen),
+        "problems": {"film.summary": problem} if problem else {},
+        "unsaved": None,
+        "previews": [] if problem else previews,
+        "presets": PRESETS.values(),
+        "languages": {"en": "English", "de": "Deutsch"},
+        "usual": usual(chosen),
+        "longest": LONGEST,
+    }
+    return "style.html", base(**(full | values))
+
+
 NEEDS = [Need(kind, f"Said of {kind}", number) for number, kind in enumerate(Kind)]
 CHECK: Values = {
     "added": 2,
@@ -369,6 +403,18 @@ PAGES: dict[str, Page] = {
     ),
     "settings-looking": settings(person=person(look_due_at=NOW), held=1),
     "settings-locked": settings(person=person(locked=LOCKED)),
+    "style": style_page(),
+    "style-own": style_page(
+        Style(
+            shape=Shape.FORM,
+            film=Templates(summary=HOSTILE.replace("{{ 7 * 7 }}", "{{ title }}")),
+            hides_titles=True,
+            quiet_shows=("dark", HOSTILE.casefold()),
+        ),
+        unsaved="preview",
+    ),
+    "style-html": style_page(Style(html=True), unsaved="reset"),
+    "style-wrong": style_page(problem=f"Line 1: {HOSTILE}"),
     "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
     "id": ("id.html", base(person=None, csrf="")),
 }
@@ -397,7 +443,8 @@ def test_nothing_on_a_page_needs_more_than_the_policy_allows(name: str) -> None:
     soup = seen(drawn(name))
     assert not soup.find_all("style")
     assert not soup.find_all(style=True)
-    assert all(script["src"] == "/static/live.js" for script in soup.find_all("script"))
+    scripts = {"/static/live.js", "/static/preview.js"}
+    assert all(script["src"] in scripts for script in soup.find_all("script"))
     assert not any(name.startswith("on") for tag in soup.find_all() for name in tag.attrs)
     own = ("/static/", f"{SETTINGS.base_url}/static/")
     assert all(str(image["src"]).startswith(own) for image in soup.find_all("img"))

@@ -98,6 +98,14 @@ def filled(form: Tag) -> dict[str, list[str]]:
             continue
         if one.get("name"):
             fields.setdefault(str(one["name"]), []).append(str(one.get("value", "")))
+    for one in form.find_all("textarea"):
+        # A line feed right behind the tag is not part of the text.
+        fields.setdefault(str(one["name"]), []).append(one.get_text().removeprefix("\n"))
+    for one in form.find_all("select"):
+        options = one.find_all("option")
+        chosen = next((each for each in options if each.has_attr("selected")), options[0])
+        value = chosen.get("value", chosen.get_text())
+        fields.setdefault(str(one["name"]), []).append(str(value))
     return fields
 
 

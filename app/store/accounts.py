@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
@@ -160,6 +161,11 @@ async def granted(session: AsyncSession, key: int) -> list[ConnectionRow | SiteR
 async def set_timezone(session: AsyncSession, key: int, zone: str) -> None:
     """Store the time zone in which an account's posts are dated."""
     await session.execute(update(AccountRow).where(col(AccountRow.id) == key).values(timezone=zone))
+
+
+async def set_style(session: AsyncSession, key: int, style: dict[str, Any]) -> None:
+    """Store how an account's posts look, see `app.style`."""
+    await session.execute(update(AccountRow).where(col(AccountRow.id) == key).values(style=style))
 
 
 async def set_unsure_choice(

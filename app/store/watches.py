@@ -26,6 +26,8 @@ from app.watch import (
 )
 
 PER_PAGE = 50
+# Among so many watches the last film and the last episode are looked for.
+LAST = 200
 # When a post is due that waits for an answer and for nothing else.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 WAITS_FOR_ANSWER = "Many plays of this show became known at once; it waits for your answer."
@@ -178,6 +180,24 @@ async def is_again(session: AsyncSession, row: WatchRow) -> bool:
         | ((col(WatchRow.watched_at) == row.watched_at) & (col(WatchRow.id) < row.id)),
     )
     return await session.scalar(earlier.limit(1)) is not None
+
+
+async def last_of_each(session: AsyncSession, account_id: int) -> dict[str, WatchRow]:
+    """Return the newest film and the newest episode among an account's last watches."""
+    found = await session.scalars(
+        select(WatchRow)
+        .where(
+            col(WatchRow.account_id) == account_id,
+            col(WatchRow.work).is_not(None),
+            col(WatchRow.watched_at).is_not(None),
+        )
+        .order_by(col(WatchRow.watched_at).desc(), col(WatchRow.id).desc())
+        .limit(LAST)
+    )
+    last: dict[str, WatchRow] = {}
+    for row in found:
+        last.setdefault((row.work or {}).get("kind", ""), row)
+    return last
 
 
 async def hold(session: AsyncSession, account_id: int, key: int) -> Listed | None:

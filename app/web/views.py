@@ -80,6 +80,7 @@ SAID = {
         "apps that may act for you. Your site keeps its posts."
     ),
     "saved": "Saved.",
+    "style-saved": "Saved. Posts that are sent from now on look like this.",
     "retried": "It is queued again.",
     "skipped": "It will not be posted.",
     "publish": "It is queued to be posted.",
