@@ -251,10 +251,21 @@ def judge(sides: Sides, row: ConnectionRow, now: datetime, daily: timedelta) -> 
     asked = plan(
         difference.without(odd),
         sides.shows,
-        {item for item, _ in plays_of(fresh)},
+        items_of(fresh),
+        lagging=lagging(sides, fresh),
         believes=row.believes_absences,
     )
     return Judged(difference.without(odd), frozenset(odd & difference.items), asked)
+
+
+def lagging(sides: Sides, fresh: Iterable[Read]) -> set[str]:
+    """Return the items of new plays that a map does not show yet, and we know older plays of.
+
+    A map that lags so may still show a play whose date was corrected to that of the new one.
+    """
+    times = sides.theirs.plays
+    late = {item for item, at in plays_of(fresh) if at not in times.get(item, ())}
+    return late & {item for item, _ in sides.ours} if late else late
 
 
 def compare(sides: Sides) -> Difference:
@@ -269,15 +280,21 @@ def compare(sides: Sides) -> Difference:
 
 
 def plan(
-    difference: Difference, shows: Mapping[str, str], told: Collection[str], *, believes: bool
+    difference: Difference,
+    shows: Mapping[str, str],
+    told: Collection[str],
+    *,
+    lagging: Collection[str],
+    believes: bool,
 ) -> Plan:
     """Decide what to ask for by id; ``told`` are the items of new plays on the newest pages.
 
-    Items with both missing and new plays come first: only asking by id shows corrected dates.
-    ``believes``: a person has said that what is missing is gone indeed.
+    Items with both missing and new plays come first, and those of which the map is ``lagging``:
+    only asking by id shows corrected dates. ``believes``: a person has said that what is missing
+    is gone indeed.
     """
     lacking = difference.lacking
-    mixed = lacking & difference.unknown.union(told)
+    mixed = (lacking & difference.unknown.union(told)).union(lagging)
     absent = targets(lacking - mixed, shows)
     number = sum(n for (item, _), n in difference.missing.items() if item not in mixed)
     many = 0 if believes or number <= MOST_ABSENT else number
@@ -322,14 +339,15 @@ def reconcile(
     vanished = [one for one in unseen if is_missed(one, plan) and one.id not in moved_ids]
     absent = [one for one in vanished if one.confirm_at is None]
     believed, unbelieved = credible(absent, plan, told, known)
+    added = [read for read in fresh if read[0].key not in taken]
+    doubted = contested([one for one in unseen if one.id not in moved_ids], added, plan)
+    withheld = plan.withheld.union(one.item or "" for one in doubted)
     return Findings(
-        added=tuple(
-            read for read in fresh if read[0].key not in taken and not is_withheld(read, plan)
-        ),
+        added=tuple(read for read in added if not is_withheld(read, withheld)),
         moved=tuple(moved),
         corrected=tuple((ours[key], told[key]) for key in told if is_corrected(ours, told, key)),
         back=tuple(one for one in known if one.key in told and (one.confirm_at or one.is_gone)),
-        absent=tuple(believed),
+        absent=(*believed, *doubted),
         gone=tuple(one for one in vanished if one.confirm_at and one.confirm_at <= now),
         unbelieved=unbelieved,
     )
@@ -347,10 +365,19 @@ def is_missed(one: Known, plan: Plan) -> bool:
     return one.confirm_at is not None or one.play in plan.missing
 
 
-def is_withheld(read: Read, plan: Plan) -> bool:
+def contested(unseen: Iterable[Known], fresh: Iterable[Read], plan: Plan) -> list[Known]:
+    """Return the plays that a map shows, the history does not, and a new one may stand for.
+
+    The map may lag behind a corrected date, or the answer may lack a play: the second look tells.
+    """
+    items = items_of(fresh)
+    return [one for one in unseen if one.item in items and not is_missed(one, plan)]
+
+
+def is_withheld(read: Read, withheld: Collection[str]) -> bool:
     """Tell whether a new play may be a corrected date that a later turn will tell."""
     play = play_of(read[0])
-    return play is not None and play[0] in plan.withheld
+    return play is not None and play[0] in withheld
 
 
 def is_corrected(ours: Mapping[str, Known], told: Mapping[str, Read], key: str) -> bool:

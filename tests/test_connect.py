@@ -200,5 +200,6 @@ async def test_our_questions_follow_trakt_s_contract(world: World) -> None:
         if seen.path == "/sync/history":
             # The contract has numbers, which travel as text.
             query = {k: int(v) if v.isdecimal() else v for k, v in seen.query.items()}
-            assert {"page", "limit"} <= set(query) <= {"page", "limit", "start_at", "end_at"}
+            needed = {"page", "limit", "extended"}
+            assert needed <= set(query) <= needed | {"start_at", "end_at"}
             assert errors("users.history.all", None, query, part="query") == []

@@ -186,6 +186,57 @@ async def test_a_date_that_was_corrected_by_removing_and_adding_keeps_its_post(
     }
 
 
+async def test_a_date_corrected_to_this_week_keeps_its_post_while_the_map_lags(
+    world: World,
+) -> None:
+    await settled(world)
+    play = world.trakt.watch(DUNE)
+    await poll(world)
+    await poll(world, days=30)
+
+    world.trakt.redate(play, at=world.clock())
+    world.trakt.history.bad_days = BadDays(stale_maps=2)
+    await poll(world)
+    world.trakt.history.bad_days = BadDays()
+    await poll(world, hours=2)
+
+    _, mine = await one(world, "Dune")
+    assert mine is not None
+    assert [mine.url] == [post.url for post in world.site.posts]
+
+
+async def test_a_corrected_date_told_beside_another_episode_keeps_its_post_while_the_map_lags(
+    world: World,
+) -> None:
+    await settled(world)
+    first, second = episodes(2)
+    play = world.trakt.watch(first)
+    await poll(world)
+    await poll(world, days=60)
+
+    # The map shows the other one, for which the whole show is asked.
+    world.trakt.watch(second, at=world.clock() - 30 * DAY)
+    world.trakt.redate(play, at=world.clock() - 40 * DAY)
+    world.trakt.history.bad_days = BadDays(stale_maps=2)
+    await poll(world)
+    world.trakt.history.bad_days = BadDays()
+    await poll(world, hours=2)
+
+    assert len(world.site.posts) == 2
+    assert (await world.states()) == {"archived": 1, "published": 2}
+
+
+async def test_a_viewing_again_costs_no_request_more_where_the_map_keeps_up(
+    world: World,
+) -> None:
+    await settled(world)
+    world.trakt.watch(DUNE)
+    await poll(world)
+    world.trakt.watch(DUNE, at=world.clock() + HOUR)
+
+    assert "/sync/history/movies/" not in " ".join(await poll(world, hours=2))
+
+
 async def test_a_date_that_was_corrected_in_place_keeps_its_post(world: World) -> None:
     await settled(world)
     play = world.trakt.watch(DUNE)
@@ -680,6 +731,11 @@ def mapped(truth: dict[str, Read]) -> Watched:
     return Watched(plays, {})
 
 
+def newest(truth: dict[str, Read]) -> dict[str, Read]:
+    """What the newest pages show of it: a single minute."""
+    return {key: read for key, read in truth.items() if a_known(read, 0).at == minute(NOON + HOUR)}
+
+
 def reads(history: History) -> dict[str, Read]:
     return by_key(a_read(key, film, at) for key, (film, at) in history.items())
 
@@ -687,7 +743,7 @@ def reads(history: History) -> dict[str, Read]:
 @given(HISTORIES, HISTORIES)
 def test_whatever_the_two_sides_say_they_agree_in_the_end(known: History, true: History) -> None:
     ledger, truth = Ledger(known), reads(true)
-    recent = {key: read for key, read in truth.items() if a_known(read, 0).at == NOON + HOUR}
+    recent = newest(truth)
 
     for _ in range(8):
         last = ledger.turn(mapped(truth), truth, recent)
@@ -703,11 +759,28 @@ def test_whatever_the_two_sides_say_they_agree_in_the_end(known: History, true: 
 def test_a_play_whose_id_alone_changed_is_never_another_viewing(known: History) -> None:
     ledger = Ledger(known)
     truth = reads({key + 1000: play for key, play in known.items()})
-    recent = {key: read for key, read in truth.items() if a_known(read, 0).at == NOON + HOUR}
+    recent = newest(truth)
 
     for _ in range(3):
         assert ledger.turn(mapped(truth), truth, recent).added == ()
         ledger.now += HOUR
+
+
+@given(HISTORIES, st.integers(0, 3), st.sampled_from(MINUTES))
+def test_a_corrected_date_is_never_another_viewing_however_long_the_map_lags(
+    known: History, lag: int, at: Minute
+) -> None:
+    ledger, stale = Ledger(known), mapped(reads(known))
+    truth = reads({key + 1000: (film, at) for key, (film, _) in known.items()})
+    recent = newest(truth)
+
+    for turn in range(lag + 4):
+        found = ledger.turn(stale if turn < lag else mapped(truth), truth, recent)
+        assert found.added == ()
+        ledger.now += HOUR
+
+    agreed = Counter(row.play for row in ledger.rows.values() if row.is_counted)
+    assert agreed == Counter(a_known(read, 0).play for read in truth.values())
 
 
 @given(HISTORIES, st.sampled_from(["empty", "half"]))

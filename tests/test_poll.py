@@ -708,6 +708,8 @@ async def test_starting_afresh_before_anything_was_read_leaves_no_hole(world: Wo
     world.clock.passes(days=60)
     world.trakt.watch(DUNE, at=start + timedelta(days=20))
 
+    # So long a silence has ended the session of the browser.
+    await world.sign_in()
     await reconnect(world, afresh="yes")
     await world.work()
 
