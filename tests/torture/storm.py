@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ STILL = 0.12  # seconds
 LONGEST_REQUEST = 5  # seconds
 LONGEST_VISIT = 5  # seconds
 LONGEST_START = 20  # seconds
-LONGEST_REPOSE = 15  # seconds
+# Whoever opens a gate at last has some hundred posts sent, one by one.
+LONGEST_REPOSE = 60  # seconds
 TOKEN_LIFE = timedelta(hours=5)
 # In these steps time passes after the storm: looks and second opinions come soon, then days.
 CALM = (
@@ -275,7 +276,7 @@ class Storm:
         ends = asyncio.get_running_loop().time() + LONGEST_REPOSE
         while asyncio.get_running_loop().time() < ends:
             await self.network.quiet(STILL, self.form.longest_beat)
-            if not is_at_work(self.bridge.database):
+            if not is_at_work(self.bridge.database, self.clock.world()):
                 return
 
 
@@ -284,13 +285,16 @@ AT_WORK = """
         OR archive_page IS NOT NULL AND locked IS NULL AND archive_failures = 0
     UNION SELECT 1 FROM post WHERE state = 'sending'
     UNION SELECT 1 FROM site WHERE looking_until IS NOT NULL
+    UNION SELECT 1 FROM post JOIN site ON site.account_id = post.account_id
+        WHERE post.state = 'queued' AND post.due_at <= '{now:%Y-%m-%d %H:%M:%S.%f}'
+        AND site.gate_at IS NULL AND site.locked IS NULL AND site.paused IS NULL
 """
 
 
-def is_at_work(database: Path) -> bool:
-    """Tell whether the bridge has a turn under way."""
+def is_at_work(database: Path, now: datetime) -> bool:
+    """Tell whether the bridge has a turn under way, or a post to send."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return connection.execute(AT_WORK).fetchone() is not None
+        return connection.execute(AT_WORK.format(now=now)).fetchone() is not None
 
 
 @asynccontextmanager
