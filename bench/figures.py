@@ -54,6 +54,8 @@ class Figure:
 
 def told(number: float, unit: str) -> str:
     """Return a number with its unit, with as many digits as say something."""
+    if isinstance(number, int):
+        return f"{number:,} {unit}".strip()
     return f"{number:,.{0 if number >= 1000 else 1 if number >= 10 else 2}f} {unit}"
 
 

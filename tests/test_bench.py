@@ -12,7 +12,7 @@ import pytest
 
 from bench import crowd, targets
 from bench.crowd import Crowd
-from bench.figures import Figure, Run, machine, of_runs, of_spans, table
+from bench.figures import Figure, Run, machine, of_runs, of_spans, table, told
 from bench.history import SERIES, history_figures
 from bench.load import Answer, Load, load_figures
 from bench.pages import page_figures
@@ -206,6 +206,16 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
 
     assert (half.what, half.number, half.how) == ("a page, p50", 10, "20")
     assert (most.number, most.unit) == (19, "ms")
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "words"),
+    [(0, "", "0"), (6000, "", "6,000"), (0.051, "s", "0.05 s"), (22.2, "s", "22.2 s")],
+)
+def test_what_is_counted_has_no_places_and_what_is_measured_those_that_say_something(
+    number: float, unit: str, words: str
+) -> None:
+    assert told(number, unit) == words
 
 
 def test_a_table_can_be_pasted_into_a_document() -> None:
