@@ -1,5 +1,4 @@
 // Keeps the parts marked with data-live fresh. Without it every page works, by reloading.
-"use strict";
 
 const BUSY = 3000;
 const IDLE = 30000;

@@ -1,5 +1,4 @@
 // Shows what is being chosen while it is chosen. Without it the button “Preview” does the same.
-"use strict";
 
 const PAUSE = 700;
 const form = document.getElementById("style");
