@@ -147,3 +147,53 @@ async def test_a_person_clicks_the_whole_story(chromium: Browser, *, javascript:
     await context.close()
 
     assert complaints == []
+
+
+async def reached(page: Page, selector: str) -> None:
+    """Go on with the Tab key until something has the focus, as somebody without a mouse does."""
+    for _ in range(80):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("one => document.activeElement.matches(one)", selector):
+            return
+    raise AssertionError(f"the keyboard does not lead to {selector}")
+
+
+async def word_films(page: Page) -> None:
+    """Choose HTML and other words for films, and read of a slip beside its field on the way."""
+    told = page.locator(".told").first
+    await reached(page, 'input[name="content"]')
+    await page.keyboard.press("ArrowDown")
+    await told.get_by_role("link", name="Dune (2021)").wait_for()
+    await reached(page, "#words ~ details > summary")
+    await page.keyboard.press("Enter")
+    await reached(page, "#film-content")
+    await page.keyboard.type("<p>On my sofa: {{ titel }} {{ url }}</p>")
+    await page.get_by_text("did you mean “title”?").wait_for()
+    assert await page.locator("#film-content").get_attribute("aria-invalid") == "true"
+    assert await told.get_by_role("link", name="Dune (2021)").is_visible()
+    await page.keyboard.press("Control+A")
+    await page.keyboard.type("<p>On my sofa: {{ title }} {{ url }}</p>")
+    await told.get_by_text("On my sofa: Dune").wait_for()
+    assert await page.get_by_text("did you mean").is_hidden()
+
+
+async def test_a_person_words_their_posts_with_the_keyboard_alone(chromium: Browser) -> None:
+    complaints: list[str] = []
+    context = await chromium.new_context(viewport={"width": 1100, "height": 1180})
+    async with running_demo() as demo:
+        page = await opened(context, complaints)
+        await sign_in_and_connect(page, demo)
+        await page.goto(f"{demo.bridge}/settings/posts")
+        await word_films(page)
+        await shoot(page, "posts")
+        await reached(page, 'button[value="save"]')
+        await page.keyboard.press("Enter")
+        await page.get_by_text("Posts that are sent from now on look like this.").wait_for()
+        await watch_something(page, demo)
+        await check_now(page, demo)
+
+        await page.goto(demo.site)
+        assert await page.get_by_text("On my sofa: Dune").first.is_visible()
+    await context.close()
+
+    assert complaints == []

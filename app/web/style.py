@@ -100,7 +100,8 @@ async def page(
         bridge,
         person,
         "style.html",
-        400 if problems else 200,
+        # What is asked to be shown is shown, wrong or not; only what shall be kept can be refused.
+        400 if problems and unsaved is None else 200,
         style=data,
         problems=problems,
         unsaved=unsaved,

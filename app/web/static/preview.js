@@ -8,7 +8,7 @@ async function previewed(signal) {
   const fields = new URLSearchParams(new FormData(form));
   fields.set("do", "preview");
   const answer = await fetch(form.action, { method: "POST", body: fields, signal });
-  if (answer.status !== 200 && answer.status !== 400) return;
+  if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of form.querySelectorAll("[data-part]")) {
     const next = fresh.getElementById(part.id);
@@ -21,7 +21,9 @@ async function previewed(signal) {
     if (problem.hidden) field.removeAttribute("aria-invalid");
     else field.setAttribute("aria-invalid", "true");
   }
-  if (answer.ok) show(fresh.getElementById("preview"));
+  const next = fresh.getElementById("preview");
+  // What is being typed may be wrong for a moment; the last preview stays meanwhile.
+  if (next.querySelector("article")) show(next);
 }
 
 // What was opened stays open.
