@@ -135,7 +135,8 @@ def properties_of(text: str) -> Mf2:
         found: Mf2 = json.loads(text)["properties"]
         return found
     properties: Mf2 = {}
-    for key, value in parse_qsl(text, keep_blank_values=True):
+    # The first says that it is an h-entry.
+    for key, value in parse_qsl(text, keep_blank_values=True)[1:]:
         properties.setdefault(key.removesuffix("[]"), []).append(value)
     return properties
 

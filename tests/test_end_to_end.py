@@ -3,7 +3,6 @@
 The bridge reaches it through its guarded client, over sockets; only Trakt is simulated.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +13,9 @@ import httpx2
 import pytest
 
 from app.demo.catalogue import DOCTOR_WHO, DUNE, LIES, EpisodeOf, Work
+from app.hentry import properties_of
 from app.store import accounts
+from app.style import Shape, Style, to_json
 from tests.django_site.client import consent, running
 from tests.world import Clock, World, running_world
 
@@ -76,7 +77,12 @@ async def watched(world: World, *works: Work) -> list[dict[str, Any]]:
     await world.check_now()
     posts = [post for _, post in await world.watches() if post]
     posts = sorted(posts, key=lambda post: str(post.watched_at))[-len(works) :]
-    return [{"url": post.url, "state": post.state, **json.loads(post.body or "")} for post in posts]
+    return [{"url": post.url, "state": post.state, **sent(post.body or "")} for post in posts]
+
+
+def sent(text: str) -> dict[str, Any]:
+    """A body as h-entry, in whichever form it is."""
+    return {"type": ["h-entry"]} | {"properties": properties_of(text)}
 
 
 async def our_token(world: World) -> str:
@@ -241,22 +247,41 @@ async def test_posts_leave_for_the_website_oldest_first(world: World, website: W
     assert dates == sorted(dates)
 
 
-async def test_a_lost_database_recognises_what_the_website_shows(
+# All that there is; a form holds no HTML.
+STYLES = [
+    *(Style(shape=shape) for shape in Shape),
+    *(Style(shape=shape, html=True) for shape in Shape if shape is not Shape.FORM),
+]
+
+
+async def test_each_shape_stands_on_the_website_and_a_lost_database_recognises_it(
     world: World, website: Website, tmp_path: Path, clock: Clock
 ) -> None:
     await sign_in(world, website)
     await world.connect()
-    (sent,) = await watched(world, DUNE)
     (tmp_path / "new").mkdir()
 
+    posts = []
+    for style in STYLES:
+        async with world.bridge.database.writing() as session:
+            await accounts.set_style(session, 1, to_json(style))
+        posts += await watched(world, DUNE)
+        is_form = style.shape is Shape.FORM
+        # Of a form this server keeps what it knows by name.
+        expected = {k: v for k, v in kept(posts[-1]["properties"]).items() if k != "watch-of"}
+        page = await world.browser.visit(posts[-1]["url"])
+        assert kept((await website.posts(world))[posts[-1]["url"]]) == (
+            expected if is_form else kept(posts[-1]["properties"])
+        )
+        assert "Dune (2021)</a>" in page.text if style.html else "Dune (2021) " in page.text
+
     async with running_world(tmp_path / "new", clock) as new:
-        # The play is the same: the simulated Trakt counts from the same number.
-        new.trakt.watch(DUNE, world.trakt.plays[0].watched_at)
+        for play in world.trakt.plays:
+            new.trakt.watch(DUNE, play.watched_at)
         await sign_in(new, website)
         await new.connect()
         await new.work()
 
-        ((_, post),) = await new.watches()
-    assert post is not None
-    assert (post.state, post.url) == ("published", sent["url"])
-    assert len(await website.posts(world)) == 1
+        found = {post.url for _, post in await new.watches() if post and post.state == "published"}
+    assert found == {post["url"] for post in posts}
+    assert len(await website.posts(world)) == len(STYLES)
