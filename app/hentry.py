@@ -6,6 +6,7 @@ list and every number a text. Whatever the shape, ``syndication`` carries the ma
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any, Literal
@@ -356,6 +357,23 @@ def url(work: Work) -> str:
 def show_url(show: Show) -> str:
     """Return the page of ``show`` on Trakt."""
     return f"{TRAKT}/shows/{show.ids.slug or show.ids.trakt or ''}"
+
+
+def rewatch(
+    watched_at: datetime, earlier: Sequence[datetime | None], where: tzinfo
+) -> Rewatch | None:
+    """Return what a viewing is after all ``earlier`` ones of its work; None for the first.
+
+    One without a date counts, but may have been yesterday: then nobody knows the years.
+    """
+    if not earlier:
+        return None
+    dated = [when for when in earlier if when]
+    if len(dated) < len(earlier):
+        return Rewatch(len(earlier) + 1)
+    then, now = max(dated).astimezone(where), watched_at.astimezone(where)
+    is_ahead = (now.month, now.day) < (then.month, then.day)
+    return Rewatch(len(earlier) + 1, max(0, now.year - then.year - is_ahead))
 
 
 def zone(name: str) -> ZoneInfo | None:

@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import opinions
 from app.database import Database
 from app.diff import (
     KINDS,
@@ -114,6 +116,8 @@ class Poller:
         """Ask for the stamps, and for the history only where it may differ from what we know."""
         stamps = await self.asking(turn, self.trakt.stamps)
         todo = scope(turn.connection, stamps, self.now(), self.waits.daily)
+        asking = partial(self.asking, turn)
+        await opinions.read(self.database, self.trakt, turn, stamps, asking, anew=todo.is_check)
         async with self.database.reading() as session:
             doubts = await sightings.doubted(session, turn.id, self.now())
         if not todo.pages and not doubts:

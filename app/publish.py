@@ -28,6 +28,7 @@ from app.metrics import Metrics
 from app.outbox import REMOVED, Post, State, failed, published, removed
 from app.store import found, grants, posts, watches
 from app.store.posts import Due
+from app.store.told import completed
 from app.style import from_json
 from app.tables import SiteRow
 from app.waits import Waits
@@ -127,8 +128,8 @@ class Publisher:
         watch = watches.watch_of(due.watch)
         if watch is None:
             raise ValueError("its watch could not be read")
-        again = await watches.is_again(session, due.watch)
-        return body(watch, telling(due, again=again))
+        (complete,) = await completed(session, [(due.watch, telling(due))])
+        return body(watch, complete)
 
     async def deliver(self, attempt: Sending) -> None:
         """Send one post and write down what became of it."""
@@ -231,13 +232,15 @@ def sending(due: Due, post: Post, body: str) -> Sending:
     )
 
 
-def telling(due: Due, *, again: bool) -> Telling:
-    """Return how the posts of this account are told. Raises ValueError for a damaged style."""
+def telling(due: Due) -> Telling:
+    """Return how the posts of this account are told, whatever a watch adds to that.
+
+    Raises ValueError for a damaged style.
+    """
     host = urlsplit(due.site.micropub).hostname or ""
     is_micro_blog = host == "micro.blog" or host.endswith(".micro.blog")
     return Telling(
         zone=zone(due.account.timezone) or UTC,
-        again=again,
         style=from_json(due.account.style),
         # It cross-posts everywhere unless told not to, and has no other way to be told.
         targets=() if is_micro_blog else None,

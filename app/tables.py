@@ -135,6 +135,8 @@ class ConnectionRow(Granted, table=True):
     archive_total: int | None = None
     archive_due_at: datetime | None = Field(default=None, index=True)
     archive_failures: int = 0
+    # The stamps at which ratings and the like were last read, by kind, see `app.opinion`.
+    opinion_stamps: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
 
 
 class PostRow(SQLModel, table=True):
@@ -233,6 +235,22 @@ class SightingRow(SQLModel, table=True):
     missing_at: datetime | None = None
     confirm_at: datetime | None = None
     gone_at: datetime | None = None
+
+
+class OpinionRow(SQLModel, table=True):
+    """What a source's user said of a work or of one viewing, see `app.opinion.Opinion`."""
+
+    __tablename__ = "opinion"
+    __table_args__ = (UniqueConstraint("connection_id", "item", "kind"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    connection_id: int = belongs_to("connection")
+    kind: str
+    item: str
+    rating: int | None = None
+    words: str | None = Field(default=None, sa_type=Text)
+    is_spoiler: bool = False
+    at: datetime | None = None
 
 
 class EventRow(SQLModel, table=True):

@@ -3,7 +3,8 @@
 Values only; nothing here knows a service, a database or a website.
 """
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -120,11 +121,15 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """When the history last changed, word for word, and the source's clock at the answer."""
+    """When the history last changed, word for word, and the source's clock at the answer.
+
+    ``opinions`` are those of ratings and the like, see `app.opinion.Kind`, as far as it told them.
+    """
 
     movies: str
     episodes: str
     now: datetime | None
+    opinions: Mapping[str, str] = field(default_factory=dict)
 
 
 def name(work: Work) -> str:
@@ -201,7 +206,7 @@ def about_from_json(data: dict[str, Any] | None) -> About | None:
     """Return what `about_to_json` wrote; what another version knew beyond that is left out."""
     if data is None:
         return None
-    known = {field.name: data[field.name] for field in fields(About) if field.name in data}
+    known = {one.name: data[one.name] for one in fields(About) if one.name in data}
     if isinstance(known.get("genres"), list):
         known["genres"] = tuple(known["genres"])
     return About(**known)

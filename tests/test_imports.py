@@ -15,6 +15,7 @@ LADDER = [
     {"main"},
     {"web", "scheduler"},
     {"poll", "publish", "look", "notify", "pulse"},
+    {"opinions"},
     {"keys"},
     {"refresh", "rotate"},
     {"sources", "indieweb", "store", "migrate", "disk"},
@@ -39,7 +40,7 @@ LADDER = [
     {"style"},
     {"wording"},
     {"languages"},
-    {"watch", "errors", "settings"},
+    {"watch", "opinion", "errors", "settings"},
     {"waits"},
     {"__init__"},
 ]

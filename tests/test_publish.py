@@ -543,4 +543,4 @@ def test_only_micro_blog_is_told_not_to_cross_post(endpoint: str, *, silent: boo
         account=AccountRow(me="https://ada.example/", created_at=NOON),
     )
 
-    assert telling(due, again=False).targets == (() if silent else None)
+    assert telling(due).targets == (() if silent else None)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from urllib.parse import parse_qs
 
 import pytest
@@ -39,6 +40,7 @@ async def test_before_anything_was_watched_examples_are_told_and_called_so(world
 
 
 async def test_the_preview_tells_the_last_film_and_episode_and_saves_nothing(world: World) -> None:
+    world.trakt.watch(DUNE, at=world.clock() - timedelta(days=800))
     await world.ready()
     world.clock.passes(minutes=5)
     world.trakt.watch(DUNE)
@@ -46,10 +48,12 @@ async def test_the_preview_tells_the_last_film_and_episode_and_saves_nothing(wor
     await world.check_now()
 
     await world.browser.visit("/settings/posts")
-    await world.browser.press("Preview", **{"film.content": "Saw {{ title }} on {{ date }}"})
+    own = {"film.content": "Saw {{ title }} {{ repeat }} on {{ date }}"}
+    await world.browser.press("Preview", tell_rewatch="on", **own)
 
     film, episode = told(world)
-    assert re.fullmatch(r"Saw Dune on \d+ \w+ \d{4}", film)
+    again = "for the 2nd time, 2 years later"
+    assert re.fullmatch(rf"Saw Dune {again} on \d+ \w+ \d{{4}}", film)
     assert "S01E02" in episode
     assert "The last film you watched." in world.browser.text
     assert "They are not saved yet." in world.browser.text

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import catalogue
+from app.demo.trakt_full import IMAGES
 from app.demo.trakt_history import Play
 from app.diff import Kind, Target, Watched
 from app.errors import SourceBusy, SourceGarbled
@@ -153,7 +154,7 @@ def test_no_control_character_and_no_lone_surrogate_gets_into_a_title() -> None:
 
 def full(work: catalogue.Work) -> dict[str, Any]:
     """A play as the simulated Trakt tells it by ``extended=full``."""
-    return Play(3373536619, datetime(2026, 11, 20, 20, 14, tzinfo=UTC), work).item(full=True)
+    return Play(3373536619, datetime(2026, 11, 20, 20, 14, tzinfo=UTC), work).item(IMAGES)
 
 
 def about(item: dict[str, Any]) -> About:

@@ -250,6 +250,7 @@ async def running_world(
     trakt = SimulatedTrakt(client_id="client", redirect_uri=f"{BRIDGE}/trakt/callback", now=clock)
     listeners = [listening() for _ in range(3)]
     api, auth, home = (origin(listener) for listener in listeners)
+    trakt.history.pictures_at = api.removeprefix("http://")
     site = SimulatedSite(home, now=clock, habits=habits or Habits())
     street = Street()
     for listener, app in zip(listeners, (trakt.api, trakt.auth, site.app), strict=True):

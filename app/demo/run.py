@@ -62,6 +62,7 @@ def demo(port: int, *, browser: bool) -> None:
         database.prepare(settings.database_url)
         migrate.upgrade(settings.database_url)
         trakt = SimulatedTrakt(client_id=CLIENT_ID, redirect_uri=settings.redirect_uri, now=utcnow)
+        trakt.history.pictures_at = f"{LOOPBACK}:{api}"
         trakt.fill(OLD_PLAYS)
         home = SimulatedSite(settings.demo_site.rstrip("/"), now=utcnow, with_mishaps=True)
         if port not in {0, bridge}:

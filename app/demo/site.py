@@ -19,6 +19,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from app.demo.site_door import Door, Record, Seen
 from app.demo.site_habits import Answer, Dropped, Habits, Held, OneOff
 from app.demo.site_indieauth import IndieAuth, Refused, refusal
+from app.demo.site_media import Media
 from app.demo.site_micropub import Micropub
 from app.demo.site_posts import Post, Properties, Sent, Shelf, instant
 
@@ -89,10 +90,16 @@ class SimulatedSite:
         )
         self.shelf = Shelf(origin, now=now, habits=habits)
         self.micropub = Micropub(self.shelf, now=now, habits=habits, token=self.indieauth.token)
+        self.media = Media(origin, token=self.indieauth.token)
         self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         self.app.add_exception_handler(Refused, refusal)
         self.app.add_middleware(Door, record=self.record)
-        for routes in (self.indieauth.routes(), self.micropub.routes(), self.routes()):
+        for routes in (
+            self.indieauth.routes(),
+            self.micropub.routes(),
+            self.media.routes(),
+            self.routes(),
+        ):
             self.app.include_router(routes)
 
     @property

@@ -45,6 +45,8 @@ class Habits:
     ignores_slug: bool = False
     # Like Indiekit with a database: a post with a slug in use takes that post's place.
     slug_replaces: bool = False
+    # Where files go, as ``q=config`` tells it, which may be any text; None: nowhere.
+    media_endpoint: str | None = "/media"
     # A CDN's challenge page instead of the answer to every create; the post exists or does not.
     html_200: Literal["created", "lost"] | None = None
     # Like a site with a slow build: posts are in no list and on no page before this time is over.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeGuard
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urljoin
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import QueryParams
@@ -131,7 +131,7 @@ class Micropub:
             case "config" if self.habits.content_only:
                 return JSONResponse({})
             case "config":
-                return JSONResponse({"q": self.queries(), "syndicate-to": []})
+                return JSONResponse({"q": self.queries(), "syndicate-to": [], **self.media()})
             case "syndicate-to":
                 return JSONResponse({"syndicate-to": []})
             case "source" if not self.habits.has_no_source:
@@ -139,6 +139,11 @@ class Micropub:
                     self.need(scope, "update")
                 return JSONResponse(self.source(params))
         raise Refused("invalid_request", "This query is not answered here.")
+
+    def media(self) -> dict[str, str]:
+        """Return where files go, as ``q=config`` tells it."""
+        named = self.habits.media_endpoint
+        return {"media-endpoint": urljoin(self.shelf.origin, named)} if named else {}
 
     def queries(self) -> list[str]:
         """Return what may be asked, as ``q=config`` tells it."""

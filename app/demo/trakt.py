@@ -16,8 +16,10 @@ from app.demo.catalogue import CATALOGUE, Work
 from app.demo.trakt_api import Gate, Person, history_routes, reading_routes
 from app.demo.trakt_door import Door, Fault, Host, Record, Seen
 from app.demo.trakt_history import BadDays, History, Play
+from app.demo.trakt_images import image_routes
 from app.demo.trakt_oauth import App, Tokens, token_routes
-from app.demo.trakt_pages import Consent, consent_routes, person_routes
+from app.demo.trakt_opinions import Opinions, opinion_routes
+from app.demo.trakt_pages import Consent, consent_routes, person_routes, rating_routes
 from app.demo.trakt_writes import writing_routes
 
 WEEK = timedelta(days=7)
@@ -28,7 +30,7 @@ class SimulatedTrakt:
     """Trakt with one person and one registered app.
 
     ``history.bad_days``, ``person``, ``tokens.lifetime`` and ``deny_next`` may be changed at any
-    time. Clock: ``now``.
+    time; ``opinions`` holds what the person thinks. Clock: ``now``.
     """
 
     def __init__(  # noqa: PLR0913 - the parameters name what differs between two Trakts
@@ -46,6 +48,7 @@ class SimulatedTrakt:
         self.app = App(client_id, redirect_uri, client_secret)
         self.person = Person(username, timezone, hashlib.sha1(username.encode()).hexdigest())  # noqa: S324 - an id that looks like Trakt's
         self.history = History(now, bad_days)
+        self.opinions = Opinions(now)
         self.tokens = Tokens(self.app, now, WEEK)
         self.consent = Consent(self.tokens)
         self.record = Record()
@@ -54,8 +57,10 @@ class SimulatedTrakt:
         self.api = self.site(
             "api",
             gate.refusal,
-            reading_routes(self.history, lambda: self.person),
+            reading_routes(self.history, lambda: self.person, self.opinions.stamps),
             history_routes(self.history, lambda: self.person),
+            opinion_routes(self.opinions, lambda: self.person),
+            image_routes(),
             writing_routes(self.history),
         )
         self.auth = self.site(
@@ -64,6 +69,7 @@ class SimulatedTrakt:
             token_routes(self.tokens),
             consent_routes(self.consent, lambda: self.person),
             person_routes(self.history, self.tokens, lambda: self.person),
+            rating_routes(self.history, self.opinions),
         )
 
     def site(

@@ -1,6 +1,6 @@
 """Reading: the routes of api.trakt.tv that the bridge asks, and who is let through to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -28,6 +28,8 @@ MOST_PER_PAGE = 250
 DISABLED = Response(b"Forbidden", 403)
 
 Entry = TypeVar("Entry")
+# When what last changed, by the two names that last_activities has for it.
+Stamps = Mapping[tuple[str, str], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Gate:
 
     def refusal(self, request: Request) -> Response | None:
         """Return why ``request`` goes no further, or None."""
-        if request.url.path.startswith("/oauth/"):
+        if request.url.path.startswith(("/oauth/", "/images/")):
             return None
         if not is_complete(request):
             return refused(412)
@@ -124,14 +126,19 @@ def whole(text: str | None, default: int) -> int:
     return int(text) if text and text.isdecimal() and int(text) else default
 
 
-def reading_routes(history: History, person: Callable[[], Person]) -> APIRouter:
-    """Return every GET route but those of the history; ``person`` says whose they are."""
+def reading_routes(
+    history: History, person: Callable[[], Person], said: Callable[[], Stamps]
+) -> APIRouter:
+    """Return every GET route but those of the history; ``person`` says whose they are.
+
+    ``said`` returns when ratings and the like last changed.
+    """
     router = APIRouter()
     maps = Maps(history)
 
     @router.get("/sync/last_activities")
     async def last_activities() -> Response:
-        return told(200, activities(history.stamps()))
+        return told(200, activities(history.stamps(), said()))
 
     @router.get("/users/settings")
     async def settings() -> Response:
@@ -241,16 +248,18 @@ def watched_in_all(works: list[int], minutes_each: int, uncounted: int) -> dict[
     }
 
 
-def activities(watched: dict[str, datetime]) -> Json:
-    """Return the answer of ``/sync/last_activities``; nothing but watching ever happens here."""
+def activities(watched: dict[str, datetime], said: Stamps) -> Json:
+    """Return the answer of ``/sync/last_activities``: people watch, rate, comment and note here."""
     never = stamp(JOINED)
     answer: dict[str, Json] = {
         kind: dict.fromkeys((f"{what}_at" for what in whats.split()), never)
         for kind, whats in ACTIVITIES.items()
     }
+    for (kind, what), moment in said.items():
+        answer[kind][what] = stamp(moment)
     answer["movies"]["watched_at"] = stamp(watched["movie"])
     answer["episodes"]["watched_at"] = stamp(watched["episode"])
-    return {"all": stamp(max(watched.values())), **answer}
+    return {"all": stamp(max([*watched.values(), *said.values()])), **answer}
 
 
 ACTIVITIES = {

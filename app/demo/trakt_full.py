@@ -10,10 +10,12 @@ OVERVIEW = (
     "long ago asks to be kept."
 )
 TRANSLATIONS = ["bg", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hu", "it", "ja"]
+# Where Trakt keeps its pictures.
+IMAGES = "walter-r2.trakt.tv"
 UPDATED = "2026-11-01T08:32:06.000Z"
 
 
-def full_film(film: Film) -> Json:
+def full_film(film: Film, host: str) -> Json:
     """Return the ``movie`` object of a history item with all that Trakt knows of it."""
     return {
         **film.json(),
@@ -25,11 +27,11 @@ def full_film(film: Film) -> Json:
         "original_title": film.title,
         "after_credits": False,
         "during_credits": False,
-        "images": pictures("movies", film.trakt),
+        "images": pictures(host, "movies", film.trakt),
     }
 
 
-def full_show(show: Show) -> Json:
+def full_show(show: Show, host: str) -> Json:
     """Return the ``show`` object of a history item with all that Trakt knows of it."""
     return {
         **show.json(),
@@ -42,11 +44,11 @@ def full_show(show: Show) -> Json:
         "network": "ARD",
         "aired_episodes": 20,
         "original_title": show.title,
-        "images": pictures("shows", show.trakt),
+        "images": pictures(host, "shows", show.trakt),
     }
 
 
-def full_episode(episode: EpisodeOf) -> Json:
+def full_episode(episode: EpisodeOf, host: str) -> Json:
     """Return the ``episode`` object of a history item with all that Trakt knows of it."""
     return {
         **episode.json(),
@@ -57,7 +59,7 @@ def full_episode(episode: EpisodeOf) -> Json:
         "original_title": None,
         "after_credits": False,
         "during_credits": False,
-        "images": {"screenshot": [picture("episodes", episode.trakt, "screenshots")]},
+        "images": {"screenshot": [picture(host, "episodes", episode.trakt, "screenshots")]},
     }
 
 
@@ -89,14 +91,14 @@ def told_of_whole(work: Film | Show) -> Json:
     }
 
 
-def pictures(kind: str, trakt: int) -> Json:
+def pictures(host: str, kind: str, trakt: int) -> Json:
     """Return the addresses of a title's pictures, as Trakt gives them: without a scheme."""
     whats = ("fanart", "poster", "logo", "clearart", "banner", "thumb")
-    return {what: [picture(kind, trakt, f"{what}s")] for what in whats}
+    return {what: [picture(host, kind, trakt, f"{what}s")] for what in whats}
 
 
-def picture(kind: str, trakt: int, whats: str) -> str:
+def picture(host: str, kind: str, trakt: int, whats: str) -> str:
     """Return the address of one picture."""
     number = f"{trakt:09}"
     folders = f"{number[:3]}/{number[3:6]}/{number[6:]}"
-    return f"walter-r2.trakt.tv/images/{kind}/{folders}/{whats}/medium/{trakt:010x}.jpg.webp"
+    return f"{host}/images/{kind}/{folders}/{whats}/medium/{trakt:010x}.jpg.webp"

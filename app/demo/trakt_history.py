@@ -12,7 +12,7 @@ from itertools import count, islice
 from typing import Literal
 
 from app.demo.catalogue import CATALOGUE, EpisodeOf, Film, Json, Work
-from app.demo.trakt_full import full_episode, full_film, full_show
+from app.demo.trakt_full import IMAGES, full_episode, full_film, full_show
 
 FIRST_ID = 3_373_536_619
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,8 +58,11 @@ class Play:
         """``movie`` or ``episode``."""
         return "movie" if isinstance(self.work, Film) else "episode"
 
-    def item(self, *, full: bool = False) -> Json:
-        """Return the play as an item of ``GET /sync/history``; ``full``: by ``extended=full``."""
+    def item(self, at: str | None = None) -> Json:
+        """Return the play as an item of ``GET /sync/history``.
+
+        ``at``: by ``extended=full``, which tells of pictures on that host.
+        """
         item: Json = {
             "id": self.id,
             "watched_at": stamp(self.watched_at),
@@ -68,11 +71,11 @@ class Play:
         }
         match self.work:
             case Film() as film:
-                item["movie"] = full_film(film) if full else film.json()
+                item["movie"] = full_film(film, at) if at else film.json()
             case EpisodeOf(show=show) as episode:
-                item["episode"] = full_episode(episode) if full else episode.json()
+                item["episode"] = full_episode(episode, at) if at else episode.json()
                 if show:
-                    item["show"] = full_show(show) if full else show.json()
+                    item["show"] = full_show(show, at) if at else show.json()
         return item
 
 
@@ -89,9 +92,9 @@ class RawPlay:
         """What the item calls its type."""
         return str(self.raw.get("type"))
 
-    def item(self, *, full: bool = False) -> Json:
+    def item(self, at: str | None = None) -> Json:
         """Return the item as it was given, however it is asked for."""
-        del full
+        del at
         return dict(self.raw)
 
 
@@ -140,6 +143,8 @@ class History:
         self.changed = {"movie": JOINED, "episode": JOINED}
         self.works = dict.fromkeys(CATALOGUE)
         self.hidden: set[Work] = set()
+        # The host of the pictures that it names.
+        self.pictures_at = IMAGES
         self.next_ids = count(FIRST_ID)
         # Grows with everything that can change an answer, so that answers can be kept meanwhile.
         self.version = 0
@@ -264,7 +269,9 @@ class History:
 
     def items(self, rows: Iterable[Row], *, full: bool = False) -> list[Json]:
         """Return ``rows`` as Trakt shows them: those it cannot resolve are left out."""
-        shown = [row.item(full=full) for row in rows if not self.is_hidden(row)]
+        shown = [
+            row.item(self.pictures_at if full else None) for row in rows if not self.is_hidden(row)
+        ]
         return [item | NOVELTY for item in shown] if self.bad_days.novelties else shown
 
     def is_hidden(self, row: Row) -> bool:

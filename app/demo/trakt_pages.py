@@ -16,6 +16,7 @@ from app.demo.catalogue import CATALOGUE, OFFICE, name, series
 from app.demo.trakt_api import Person
 from app.demo.trakt_history import UNKNOWN_TIME, History, Play, stamp
 from app.demo.trakt_oauth import Asked, Tokens
+from app.demo.trakt_opinions import Opinions
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "static" / "trakt.css").read_bytes()
@@ -121,6 +122,27 @@ def person_routes(history: History, tokens: Tokens, person: Who) -> APIRouter:
     @router.post("/disconnect")
     async def disconnect() -> Response:
         tokens.revoke_everything()
+        return back()
+
+    return router
+
+
+def rating_routes(history: History, opinions: Opinions) -> APIRouter:
+    """Return the form in which a person says what they think of what they watched."""
+    router = APIRouter()
+
+    @router.post("/rate")
+    async def rate(
+        play: Annotated[int, Form()],
+        rating: Annotated[int, Form(ge=0, le=10)] = 0,
+        words: Annotated[str, Form()] = "",
+        spoiler: Annotated[str, Form()] = "",
+    ) -> Response:
+        work = history.play(play).work
+        if rating:
+            opinions.rate(work, rating)
+        if words.strip():
+            opinions.comment(work, words.strip(), is_spoiler=bool(spoiler))
         return back()
 
     return router

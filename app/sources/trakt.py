@@ -25,16 +25,20 @@ from app.errors import (
 from app.grants import Pair, expiry
 from app.http import MIB, caps, date_of, retry_after, without_keys
 from app.oauth import Registration, authorization_url, revoke_request, token_request
+from app.opinion import Kind as OpinionKind
+from app.opinion import Opinion
 from app.sources.budget import Budget
 from app.sources.trakt_history import (
     LARGEST_ID,
     SOURCE,
     number,
+    part,
     read_item,
     read_watched,
     trimmed,
     words,
 )
+from app.sources.trakt_opinions import PATHS, STAMPS, read_opinion
 from app.watch import Person, Stamps, Watch
 
 log = structlog.get_logger()
@@ -48,6 +52,8 @@ LARGEST_PAGE = 16 * MIB
 # A map holds every play there is; so large an answer is read by no more than a few at a time.
 LARGEST_MAP = 64 * MIB
 MAPS_AT_A_TIME = 2
+# The most ratings that Trakt keeps, all at once.
+LARGEST_LIST = 16 * MIB
 # Somebody may mend the app at any time; each connection waits longer by itself.
 CLOSED = timedelta(minutes=5)
 # Cloudflare blocks for long, and asking again makes it longer.
@@ -90,6 +96,14 @@ class Page:
         What counts as full is what Trakt says: it clamps the limit we ask for.
         """
         return self.number >= self.of and len(self.read) < self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """One page of what a person said of films or episodes, without what is not to be told."""
+
+    said: tuple[Opinion, ...]
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +219,12 @@ class Trakt:
             movies, episodes = data["movies"]["watched_at"], data["episodes"]["watched_at"]
         except (KeyError, TypeError):
             raise SourceGarbled("Trakt's last_activities names no watched_at") from None
-        return Stamps(movies=str(movies), episodes=str(episodes), now=date_of(response))
+        return Stamps(
+            movies=str(movies),
+            episodes=str(episodes),
+            now=date_of(response),
+            opinions=opinion_stamps(data),
+        )
 
     async def history(
         self,
@@ -315,6 +334,27 @@ class Trakt:
             return None
         return Totals(movies, episodes) if movies is not None and episodes is not None else None
 
+    async def opinions(self, kind: OpinionKind, page: int, access_token: str) -> Opinions:
+        """Return one page of a list of ratings, comments or notes.
+
+        Raises a leaf of `SourceError`; `SourceUnaware` where this person has no such list.
+        """
+        query = {"page": str(page), "limit": str(PAGE)}
+        query |= {"include_replies": "false"} if kind is OpinionKind.COMMENT else {}
+        await self.admit(access_token, patient=False)
+        # Ratings were seen to come all at once, whatever page is asked for.
+        async with self.maps:
+            response = await self.ask(PATHS[kind], access_token, query, LARGEST_LIST, vital=False)
+            items = await asyncio.to_thread(parsed, response)
+        if not isinstance(items, list):
+            raise SourceGarbled("Trakt’s list of ratings or the like is not a list")
+        of = counted(response, "X-Pagination-Page-Count")
+        is_full = len(items) >= (counted(response, "X-Pagination-Limit") or PAGE)
+        return Opinions(
+            said=tuple(one for item in items if (one := read_opinion(kind, item))),
+            is_last=of is None or (page >= of and not is_full),
+        )
+
     async def get(
         self,
         path: str,
@@ -335,9 +375,18 @@ class Trakt:
         await self.budget.take(access_token, patient=patient)
 
     async def ask(
-        self, path: str, access_token: str, query: Mapping[str, str], max_bytes: int
+        self,
+        path: str,
+        access_token: str,
+        query: Mapping[str, str],
+        max_bytes: int,
+        *,
+        vital: bool = True,
     ) -> httpx2.Response:
-        """Return Trakt's answer, if it is a success. Raises a leaf of `SourceError`."""
+        """Return Trakt's answer, if it is a success. Raises a leaf of `SourceError`.
+
+        Where it is not ``vital``, a refusal says nothing about the app or the person.
+        """
         headers = {
             "Content-Type": "application/json",
             "trakt-api-key": self.client_id,
@@ -359,6 +408,9 @@ class Trakt:
         except FetchError as error:
             raise SourceBusy(str(error)) from error
         if trouble := reaction(response):
+            if not vital and isinstance(trouble, SourceClosed | SourceLocked):
+                # Some lists are for VIPs; that is no reason to stop reading the history.
+                trouble = SourceUnaware(str(trouble))
             if wait := pause_for_all(response, trouble):
                 self.budget.close(wait)
             said = without_keys(response.text[:200])
@@ -378,6 +430,16 @@ def plays(items: object) -> tuple[Read, ...]:
         (found, trimmed(item) if isinstance(found, Watch) else item)
         for item, found in ((item, read_item(item)) for item in items)
     )
+
+
+def opinion_stamps(activities: Mapping[str, Any]) -> dict[str, str]:
+    """Return when ratings and the like last changed, as far as ``last_activities`` tells."""
+    found = {}
+    for kind, names in STAMPS.items():
+        stamps = [words(part(activities, of).get(name)) for of, name in names]
+        if told := [stamp for stamp in stamps if stamp]:
+            found[str(kind)] = " ".join(told)
+    return found
 
 
 def reaction(response: httpx2.Response) -> SourceError | None:

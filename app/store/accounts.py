@@ -12,7 +12,7 @@ from sqlmodel import col
 from app.grants import Pair
 from app.notices import Kind
 from app.outbox import State, Unsure
-from app.store import connections, grants, notices
+from app.store import connections, grants, notices, opinions
 from app.tables import AccountRow, ClaimRow, ConnectionRow, PostRow, SessionRow, SiteRow, SpentRow
 from app.vault import Vault
 
@@ -164,8 +164,17 @@ async def set_timezone(session: AsyncSession, key: int, zone: str) -> None:
 
 
 async def set_style(session: AsyncSession, key: int, style: dict[str, Any]) -> None:
-    """Store how an account's posts look, see `app.style`."""
+    """Store how an account's posts look, see `app.style`.
+
+    What these tell beside the watch is read anew, and what they do not tell is forgotten.
+    """
+    before = await opinions.wanted(session, key)
     await session.execute(update(AccountRow).where(col(AccountRow.id) == key).values(style=style))
+    wanted = opinions.wanted_by(style)
+    if wanted - before:
+        await opinions.read_anew(session, key)
+    if before - wanted:
+        await opinions.forget(session, key, before - wanted)
 
 
 async def set_unsure_choice(

@@ -1,6 +1,6 @@
 """Connections: whose turn it is to be polled, and how far each has been read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -279,6 +279,17 @@ def looked(row: ConnectionRow, stamps: Stamps, *, final: bool, now: datetime) ->
     row.looked_at = now
     if final:
         row.movies_stamp, row.episodes_stamp = stamps.movies, stamps.episodes
+
+
+async def unread(session: AsyncSession, account_ids: Collection[int]) -> set[int]:
+    """Return those of these accounts whose whole history has not been read and compared yet."""
+    found = await session.scalars(
+        select(col(ConnectionRow.account_id)).where(
+            col(ConnectionRow.account_id).in_(account_ids),
+            col(ConnectionRow.archive_page).is_not(None) | col(ConnectionRow.checked_at).is_(None),
+        )
+    )
+    return set(found)
 
 
 async def begin(session: AsyncSession, turn: Turn, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """Watches and what their sources said: kept as they come, listed, counted, looked into."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from app.diff import Read, item_of, minute, show_of
@@ -167,19 +168,39 @@ def watch_of(row: WatchRow) -> Watch | None:
     return Watch(row.source, row.key, row.watched_at, from_json(row.work), about)
 
 
-async def is_again(session: AsyncSession, row: WatchRow) -> bool:
-    """Tell whether the account has an earlier watch of the same work."""
-    if row.work_key is None or row.watched_at is None:
-        return False
-    earlier = select(col(WatchRow.id)).where(
-        col(WatchRow.account_id) == row.account_id,
-        col(WatchRow.work_key) == row.work_key,
-        col(WatchRow.removed_at).is_(None),
-        # Of two in one minute, the one that was told first is the first.
-        (col(WatchRow.watched_at) < row.watched_at)
-        | ((col(WatchRow.watched_at) == row.watched_at) & (col(WatchRow.id) < row.id)),
+async def earlier(
+    session: AsyncSession, rows: Collection[WatchRow]
+) -> dict[int, list[datetime | None]]:
+    """Return by the id of each watch when its work was watched before, as far as is known.
+
+    Of two in one minute, the one that was told first is the first. Before a watch without a date
+    nothing is known.
+    """
+    before = aliased(WatchRow)
+    found = await session.execute(
+        select(col(WatchRow.id), col(before.watched_at))
+        .join(
+            before,
+            (col(before.account_id) == col(WatchRow.account_id))
+            & (col(before.work_key) == col(WatchRow.work_key)),
+        )
+        .where(
+            col(WatchRow.id).in_([row.id for row in rows]),
+            col(WatchRow.watched_at).is_not(None),
+            col(before.id) != col(WatchRow.id),
+            col(before.removed_at).is_(None),
+            col(before.watched_at).is_(None)
+            | (col(before.watched_at) < col(WatchRow.watched_at))
+            | (
+                (col(before.watched_at) == col(WatchRow.watched_at))
+                & (col(before.id) < col(WatchRow.id))
+            ),
+        )
     )
-    return await session.scalar(earlier.limit(1)) is not None
+    times: dict[int, list[datetime | None]] = {}
+    for key, watched_at in found:
+        times.setdefault(key or 0, []).append(watched_at)
+    return times
 
 
 async def last_of_each(session: AsyncSession, account_id: int) -> dict[str, WatchRow]:

@@ -15,6 +15,7 @@ from app.hentry import Mf2, Telling, body, hentry, zone
 from app.languages import SPEECH
 from app.presets import PRESETS
 from app.store import accounts, watches
+from app.store.told import completed
 from app.style import PARTS, Shape, Style, StyleRefused, from_json, to_json
 from app.tables import WatchRow
 from app.watch import Episode, Ids, Movie, Show, Watch, caption, kind_of
@@ -172,12 +173,10 @@ async def preview(
     example: Watch,
 ) -> Preview:
     """Return a watch of the same kind as ``example`` as its post would be."""
-    watch, again = example, False
+    watch, telling = example, Telling(zone(person.account.timezone) or UTC, style=style)
     if row := rows.get(kind_of(example.work)):
         watch = watches.watch_of(row) or example
-        again = await watches.is_again(reading, row)
-    there = zone(person.account.timezone) or UTC
-    telling = Telling(there, again=again, style=style)
+        (telling,) = await completed(reading, [(row, telling)])
     bare = Preview(caption(watch.work), is_example=row is None)
     try:
         properties = hentry(watch, telling)["properties"]
