@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
 from ipaddress import (
     IPv4Address,
     IPv6Address,
@@ -118,6 +118,12 @@ def client(
         follow_redirects=False,
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT.total_seconds()),
     )
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Return whom encrypted connections trust: the machine's own authorities, read once."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 class Guard(httpcore2.AsyncNetworkBackend):
@@ -268,7 +274,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         # AsyncHTTPTransport takes no network backend, so its pool is replaced. A test connects
         # to a listener that must stay untouched and would notice if this stopped working.
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=httpx2.create_ssl_context(trust_env=False),
+            ssl_context=trusted(),
             max_connections=None,
             max_keepalive_connections=keepalive,
             keepalive_expiry=30.0,

@@ -26,6 +26,7 @@ from app import database, migrate
 from app import settings as config
 from app.demo.site import Habits, SimulatedSite
 from app.demo.trakt import SimulatedTrakt
+from app.http import trusted
 from app.main import app_of, assembled
 from app.scheduler import Scheduler
 from app.settings import Settings
@@ -64,7 +65,7 @@ class Browser:
 
     @property
     def document(self) -> BeautifulSoup:
-        return BeautifulSoup(self.page.text, "html5lib")
+        return BeautifulSoup(self.page.text, "html.parser")
 
     @property
     def text(self) -> str:
@@ -286,7 +287,9 @@ def browser_for(app: ASGIApp) -> httpx2.AsyncClient:
     """A browser of its own; the bridge's origin leads to ``app``, all others to the network."""
     here = httpx2.ASGITransport(app=app)
     hooks = {"request": [tell_origin]}
-    return httpx2.AsyncClient(mounts={"all://localhost": here}, trust_env=False, event_hooks=hooks)
+    return httpx2.AsyncClient(
+        mounts={"all://localhost": here}, verify=trusted(), trust_env=False, event_hooks=hooks
+    )
 
 
 async def tell_origin(request: httpx2.Request) -> None:
