@@ -1,5 +1,6 @@
 """After the storm: is each viewing on its site exactly once, and the archive Trakt's history?"""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,8 +12,8 @@ from app.demo.site import SimulatedSite
 from tests.torture.diary import Diary, Viewing
 from tests.torture.posts import count
 
-# How many offenders are told with their stories.
-TOLD = 12
+# How many offenders of each kind are told with their stories.
+TOLD = 4
 LIVE = """
     SELECT sighting.key, watch.watched_at FROM sighting
     JOIN watch ON watch.id = sighting.watch_id
@@ -58,6 +59,14 @@ class Verdict:
     def doubled(self) -> int:
         """How many posts are too many."""
         return sum(one.extra for one in self.offences if one.extra > 0)
+
+    @property
+    def told(self) -> tuple[Offence, ...]:
+        """The first few of each person and kind, by what is said of them without its figures."""
+        kinds: dict[tuple[str, str], list[Offence]] = {}
+        for one in self.offences:
+            kinds.setdefault((one.me, re.sub(r"\d", "", one.said)), []).append(one)
+        return tuple(one for alike in kinds.values() for one in alike[:TOLD])
 
 
 def judged(database: Path, people: list[tuple[Diary, SimulatedSite]]) -> Verdict:
@@ -113,12 +122,12 @@ def told(viewing: Viewing) -> str:
 def stories(database: Path, verdict: Verdict) -> Iterator[str]:
     """Yield the lines that tell what became of the first offenders."""
     with closing(sqlite3.connect(database)) as connection:
-        for offence in verdict.offences[:TOLD]:
+        for offence in verdict.told:
             yield f"{offence.me} plays {', '.join(offence.plays)}: {offence.said}"
             for play in offence.plays:
                 for row in connection.execute(STANDING, [play]):
                     yield f"    play {play}: {row}"
                 for row in connection.execute(STORY, [play]):
                     yield f"        {row[0]} {row[1]}"
-    if len(verdict.offences) > TOLD:
-        yield f"and {len(verdict.offences) - TOLD} more"
+    if more := len(verdict.offences) - len(verdict.told):
+        yield f"and {more} more"
