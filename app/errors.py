@@ -30,6 +30,7 @@ Catch a leaf to recover, a branch to give up on one account, and nothing at all 
 bugs. Each message is a sentence a person can read; none holds a token.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 
@@ -152,3 +153,14 @@ class SignInError(BridgeError):
         super().__init__(message or code)
         self.code = code
         self.theirs = theirs
+
+
+class ChoiceRefused(ValueError):
+    """What a person chose cannot be used; it says of each field what is wrong with it.
+
+    It is no neighbour's doing, so it stands beside the tree. The field "" is the whole.
+    """
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__(" ".join(f"{name}: {said}" for name, said in problems.items()))
+        self.problems = dict(problems)

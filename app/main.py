@@ -37,6 +37,7 @@ from app.vault import Vault
 from app.web import (
     admission,
     connect,
+    file,
     health,
     history,
     notifications,
@@ -120,7 +121,7 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     app.state.bridge = bridge
     # A look at a site for one watch comes before what a person decides about it.
     for part in (
-        *(signin, connect, site, questions, history, pages, style),
+        *(signin, connect, site, questions, history, pages, style, file),
         *(notifications, health, operator),
     ):
         app.include_router(part.router)

@@ -24,6 +24,8 @@ from app.waits import USUAL, Waits
 # A play dated a little ahead is a clock that runs fast; one dated far ahead waits for its time.
 FUTURE = timedelta(hours=1)
 REMOVED = "Trakt no longer shows this watch, so it was not posted."
+# When a lost post is sent again: a month; whoever wants to wait longer rather looks themselves.
+LONGEST_HOURS = 720
 
 
 class State(StrEnum):

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from app import wording
+from app.errors import ChoiceRefused
 from app.languages import Language
 from app.watch import Episode, Show, Work, show_name
 
@@ -34,12 +35,8 @@ class Posters(StrEnum):
     LINK = "link"
 
 
-class StyleRefused(ValueError):
+class StyleRefused(ChoiceRefused):
     """A style cannot be used; ``problems`` says of each field what is wrong with it."""
-
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        super().__init__(" ".join(f"{name}: {said}" for name, said in problems.items()))
-        self.problems = dict(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +140,14 @@ def from_json(data: object) -> Style:
     if problems:
         raise StyleRefused(problems)
     return style
+
+
+def kept(data: object) -> Style:
+    """Return a style as it is stored; one that is damaged is as at first."""
+    try:
+        return from_json(data)
+    except StyleRefused:
+        return Style()
 
 
 class Content(StrEnum):

@@ -33,6 +33,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/settings": {"timezone": "Asia/Tokyo"},
     "/settings/browsers/end": {"browser": "made-up"},
     "/settings/delete": {"sure": "yes"},
+    "/settings/file": {"file": '{"ownyourtrakt": 1, "timezone": "Asia/Tokyo"}'},
     "/settings/posts": {
         "do": "save",
         "shape": "form",

@@ -27,6 +27,7 @@ from app.main import app_of, assembled
 from app.notices import Kind
 from app.outbox import Standing, State
 from app.tables import EventRow, NoticeRow, PostRow, SiteRow, WatchRow
+from app.web import file
 from app.web.session import cookie_name
 from tests.conftest import NOON
 from tests.routes import ways
@@ -45,8 +46,8 @@ OURS = {
     "digest", "code_digest", "sealed_tokens", "sealed_notify_urls", "holder", "scope", "key_name",
 }  # fmt: skip
 ADDRESSES = re.compile(r"(^|_)(me|url|photo|micropub|endpoint|issuer|place|uri)$")
-# Of these Chromium makes pages of its own, with styles that our policy forbids.
-FILES = {"/favicon.ico", "/robots.txt", "/healthz", "/metrics"}
+# Of these Chromium makes pages of its own, with styles that our policy forbids, or none at all.
+FILES = {"/favicon.ico", "/robots.txt", "/healthz", "/metrics", f"{file.HERE}/{file.NAME}"}
 CHECKS = """() => [...document.querySelectorAll('*')].flatMap(one => [
     ...(one.matches('script:not([src]),style,iframe,object,embed,base') ? [one.outerHTML] : []),
     ...[...one.attributes].filter(a => /^on|^style$/i.test(a.name)).map(() => one.outerHTML),

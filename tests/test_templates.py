@@ -415,6 +415,13 @@ PAGES: dict[str, Page] = {
     ),
     "style-html": style_page(Style(html=True), unsaved="reset"),
     "style-wrong": style_page(problem=f"Line 1: {HOSTILE}"),
+    "file": ("file.html", base(text="", problems={}, name="settings.json")),
+    "file-wrong": (
+        "file.html",
+        base(
+            text=HOSTILE, problems={HOSTILE: HOSTILE, "": "It is not JSON."}, name="settings.json"
+        ),
+    ),
     "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
     "id": ("id.html", base(person=None, csrf="")),
 }
@@ -443,7 +450,7 @@ def test_nothing_on_a_page_needs_more_than_the_policy_allows(name: str) -> None:
     soup = seen(drawn(name))
     assert not soup.find_all("style")
     assert not soup.find_all(style=True)
-    scripts = {"/static/live.js", "/static/preview.js"}
+    scripts = {"/static/live.js", "/static/preview.js", "/static/file.js"}
     assert all(script["src"] in scripts for script in soup.find_all("script"))
     assert not any(name.startswith("on") for tag in soup.find_all() for name in tag.attrs)
     own = ("/static/", f"{SETTINGS.base_url}/static/")

@@ -14,7 +14,7 @@ from app.hentry import Mf2, Telling, hentry, properties_of, url, zone
 from app.lookup import Clue, Entry, Told
 from app.outbox import Standing, State
 from app.store import posts
-from app.style import Style, StyleRefused, from_json
+from app.style import Style, kept
 from app.tables import AccountRow, FoundRow, PostRow, WatchRow
 from app.watch import Watch, Work
 from app.watch import from_json as work_of
@@ -242,10 +242,7 @@ def tellings(known: Known, work: Work, account: AccountRow | None) -> Iterable[M
 
 def styles(account: AccountRow | None) -> set[Style]:
     """Return how the posts of an account may have been told."""
-    try:
-        return {Style(), from_json(account.style if account else None)}
-    except StyleRefused:
-        return {Style()}
+    return {Style(), kept(account.style if account else None)}
 
 
 def entry_in(row: FoundRow) -> Entry:

@@ -4,16 +4,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.errors import SignInError
-from app.outbox import Unsure
+from app.outbox import LONGEST_HOURS, Unsure
 from app.store import accounts, looks, watches
 from app.web.bridge import Bridge, TheBridge
 from app.web.pages import Choice, number, settings_page
 from app.web.session import Person, TheForm, ThePerson, text_of
 
 router = APIRouter()
-
-# A month; whoever wants to wait longer rather looks for themselves.
-LONGEST_HOURS = 720
 
 
 @router.post("/site/look")

@@ -16,7 +16,7 @@ from app.languages import SPEECH
 from app.presets import PRESETS
 from app.store import accounts, watches
 from app.store.told import completed
-from app.style import PARTS, Shape, Style, StyleRefused, from_json, to_json
+from app.style import PARTS, Shape, Style, StyleRefused, from_json, kept, to_json
 from app.tables import WatchRow
 from app.watch import Episode, Ids, Movie, Show, Watch, caption, kind_of
 from app.web.bridge import Bridge, TheBridge
@@ -72,15 +72,7 @@ class Preview:
 @router.get(HERE)
 async def style(request: Request, bridge: TheBridge, person: ThePerson) -> Response:
     """Show how the person's posts look, and how to change that."""
-    return await page(request, bridge, person, saved(person))
-
-
-def saved(person: Person) -> dict[str, Any]:
-    """Return the style as it is stored; one that is damaged is as at first."""
-    try:
-        return to_json(from_json(person.account.style))
-    except StyleRefused:
-        return to_json(Style())
+    return await page(request, bridge, person, to_json(kept(person.account.style)))
 
 
 async def page(

@@ -81,6 +81,7 @@ SAID = {
     ),
     "saved": "Saved.",
     "style-saved": "Saved. Posts that are sent from now on look like this.",
+    "imported": "Imported. All that the file names is now as it says.",
     "retried": "It is queued again.",
     "skipped": "It will not be posted.",
     "publish": "It is queued to be posted.",

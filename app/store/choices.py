@@ -1,0 +1,156 @@
+"""All that a person chose, as one file: written, read again, and kept.
+
+Only choices are in it: no key, no address for messages (which may hold one), and nothing that
+was watched. Each part says here in one line how it is written, read and kept.
+"""
+
+import difflib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.errors import ChoiceRefused
+from app.hentry import zone
+from app.outbox import LONGEST_HOURS, Unsure
+from app.store import accounts
+from app.style import from_json, kept, to_json
+from app.tables import AccountRow, SiteRow
+
+# It stands for what the names of the parts mean; a part may have a version of its own.
+VERSION = 1
+# By this name a file says that it is one of ours.
+MARK = "ownyourtrakt"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the file.
+
+    ``write`` returns it as plain data, None where there is nothing that could be read again.
+    ``read`` returns it as a value, or raises ChoiceRefused with what is wrong with each field;
+    what it lacks is as at first. ``keep`` stores such a value for an account.
+    """
+
+    write: Callable[[AccountRow, SiteRow], object]
+    read: Callable[[object], Any]
+    keep: Callable[[AsyncSession, int, Any, datetime], Awaitable[None]]
+
+
+def read_zone(data: object) -> str:
+    """Return the name of a time zone."""
+    if not isinstance(data, str) or zone(data) is None:
+        raise ChoiceRefused({"": "It must be the name of a time zone, such as “Europe/Vienna”."})
+    return data
+
+
+def read_unsure(data: object) -> tuple[Unsure, int]:
+    """Return what becomes of a post of which nobody can tell whether it arrived."""
+    if not isinstance(data, Mapping):
+        raise ChoiceRefused({"": "It must be an object with choice and hours."})
+    choice, hours = data.get("choice", Unsure.ASK), data.get("hours", 24)
+    problems = {}
+    if choice not in list(Unsure):
+        problems["choice"] = f"It must be one of: {', '.join(Unsure)}."
+    if isinstance(hours, bool) or not isinstance(hours, int) or not 1 <= hours <= LONGEST_HOURS:
+        problems["hours"] = f"It must be a whole number from 1 to {LONGEST_HOURS}."
+    if problems:
+        raise ChoiceRefused(problems)
+    return Unsure(choice), hours
+
+
+async def keep_unsure(
+    session: AsyncSession, key: int, chosen: tuple[Unsure, int], now: datetime
+) -> None:
+    """Store what `read_unsure` returned."""
+    await accounts.set_unsure_choice(session, key, *chosen, now)
+
+
+PARTS = {
+    "timezone": Part(
+        lambda account, _: account.timezone if zone(account.timezone) else None,
+        read_zone,
+        lambda session, key, name, _: accounts.set_timezone(session, key, name),
+    ),
+    "lost_answers": Part(
+        lambda _, site: {"choice": site.unsure_choice, "hours": site.unsure_hours},
+        read_unsure,
+        keep_unsure,
+    ),
+    "posts": Part(
+        lambda account, _: to_json(kept(account.style)),
+        from_json,
+        lambda session, key, style, _: accounts.set_style(session, key, to_json(style)),
+    ),
+}
+
+
+def exported(account: AccountRow, site: SiteRow) -> str:
+    """Return all that a person chose as the text of a file."""
+    parts = {name: part.write(account, site) for name, part in PARTS.items()}
+    told = {name: data for name, data in parts.items() if data is not None}
+    return json.dumps({MARK: VERSION, **told}, ensure_ascii=False, indent=2) + "\n"
+
+
+def read(text: str) -> dict[str, Any]:
+    """Return the values of a file by the names of its parts.
+
+    Raises ChoiceRefused, which says of each field of which part what is wrong with it.
+    """
+    data = document(text)
+    problems: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for name, found in data.items():
+        if name == MARK:
+            continue
+        if name not in PARTS:
+            problems[name] = unknown(name)
+            continue
+        try:
+            values[name] = PARTS[name].read(found)
+        except ChoiceRefused as refused:
+            problems |= {
+                f"{name}.{field}".rstrip("."): said for field, said in refused.problems.items()
+            }
+    if problems:
+        raise ChoiceRefused(problems)
+    return values
+
+
+def document(text: str) -> dict[str, Any]:
+    """Return what a file holds, if it is one of ours. Raises ChoiceRefused."""
+    try:
+        data = json.loads(text)
+        # Half a character can be spelled in JSON, and neither stored nor shown.
+        json.dumps(data, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ChoiceRefused({"": f"It is not JSON: {where}: {error.msg}."}) from error
+    except (ValueError, RecursionError) as error:
+        raise ChoiceRefused({"": "It is not JSON that can be read."}) from error
+    if not isinstance(data, dict) or MARK not in data:
+        said = f"It is not a file of settings: it must be an object with “{MARK}”: {VERSION}."
+        raise ChoiceRefused({"": said})
+    number = data[MARK]
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ChoiceRefused({MARK: f"It must be a whole number from 1 to {VERSION}."})
+    if number > VERSION:
+        said = f"It is {number}, and this bridge knows {VERSION}: a newer one wrote the file."
+        raise ChoiceRefused({MARK: f"{said} Update the bridge first."})
+    return data
+
+
+def unknown(name: str) -> str:
+    """Return what is said of a part that nobody knows."""
+    near = difflib.get_close_matches(name, PARTS, 1)
+    meant = f"; did you mean “{near[0]}”?" if near else ", or a newer one wrote the file."
+    return f"This bridge knows no such part{meant}"
+
+
+async def keep(session: AsyncSession, key: int, values: Mapping[str, Any], now: datetime) -> None:
+    """Store what a file holds; what it does not name stays as it is."""
+    for name, value in values.items():
+        await PARTS[name].keep(session, key, value, now)
