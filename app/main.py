@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_network
@@ -21,6 +22,7 @@ from app.disk import loss_here
 from app.errors import SignInError
 from app.http import client
 from app.keys import Keys
+from app.learn import Learner
 from app.look import Looker
 from app.metrics import Metrics
 from app.notify import Notifier, check_urls
@@ -35,6 +37,7 @@ from app.sources.trakt import Trakt
 from app.store import connections
 from app.vault import Vault
 from app.web import (
+    abilities,
     admission,
     connect,
     file,
@@ -121,8 +124,8 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     app.state.bridge = bridge
     # A look at a site for one watch comes before what a person decides about it.
     for part in (
-        *(signin, connect, site, questions, history, pages, style, file),
-        *(notifications, health, operator),
+        *(signin, connect, site, questions, history, pages),
+        *(style, file, abilities, notifications, health, operator),
     ):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
@@ -165,7 +168,8 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
     interval = timedelta(seconds=settings.poll_interval)
     poller = Poller(database, trakt, refresher, now, interval, settings.waits, metrics)
     keys = Keys(sites, refresher, now, f"{settings.base_url}/id")
-    publisher = Publisher(database, sites, keys, now, settings.waits, metrics)
+    learner = Learner(database, sites, keys, now)
+    publisher = Publisher(database, sites, keys, learner, now, settings.waits, metrics)
     looker = Looker(database, sites, keys, now, settings.waits, metrics)
     notifier = Notifier(database, vault, now, settings, metrics)
     # The operator's own word, like DATABASE_URL: it may lead anywhere, also to the next room.
@@ -185,6 +189,7 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
         now=now,
         poke=scheduler.poke,
         notifier=notifier,
+        learner=replace(learner, http=strangers),
         metrics=metrics,
         started_at=now(),
         loss=loss_here(settings),

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx2
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.abilities import is_micro_blog
 from app.database import Database
 from app.errors import (
     SignInError,
@@ -24,6 +25,7 @@ from app.hentry import Telling, body, zone
 from app.indieweb import micropub
 from app.indieweb.discovery import discover
 from app.keys import Keys
+from app.learn import Learner
 from app.metrics import Metrics
 from app.outbox import REMOVED, Post, State, failed, published, removed
 from app.store import found, grants, posts, watches
@@ -83,6 +85,7 @@ class Publisher:
     database: Database
     http: httpx2.AsyncClient
     keys: Keys
+    learner: Learner
     now: Callable[[], datetime]
     waits: Waits
     metrics: Metrics
@@ -153,6 +156,8 @@ class Publisher:
         told = Outcome(after, trouble, endpoint, shown, tokens[-1] if tokens else None)
         self.metrics.ended("post", trouble)
         await self.settle(attempt, told)
+        if after.state is State.PUBLISHED and after.url:
+            await self.learner.after_post(attempt.site, attempt.body, after.url)
 
     def held(self, site: SiteRow) -> list[str]:
         """Return the keys that a site gave us: an answer may hold the refresh token, too."""
@@ -237,13 +242,11 @@ def telling(due: Due) -> Telling:
 
     Raises ValueError for a damaged style.
     """
-    host = urlsplit(due.site.micropub).hostname or ""
-    is_micro_blog = host == "micro.blog" or host.endswith(".micro.blog")
     return Telling(
         zone=zone(due.account.timezone) or UTC,
         style=from_json(due.account.style),
         # It cross-posts everywhere unless told not to, and has no other way to be told.
-        targets=() if is_micro_blog else None,
+        targets=() if is_micro_blog(due.site.micropub) else None,
     )
 
 

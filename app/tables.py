@@ -93,6 +93,8 @@ class SiteRow(Granted, table=True):
     gate_reached: datetime | None = None
     # When it was shut: what Trakt tells is to be read since then before anybody is asked.
     gate_shut_at: datetime | None = None
+    # What its endpoint can do and how that is known, see `app.abilities`.
+    abilities: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
 
 
 class ConnectionRow(Granted, table=True):

@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from app.cli import cli
+from app.presets import PRESETS, Preset
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -68,3 +69,13 @@ def commands(command: object, name: str = "") -> Iterator[str]:
     else:
         for part, inner in parts.items():
             yield from commands(inner, f"{name} {part}".strip())
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_each_preset_has_a_page_on_its_server_that_names_it_and_is_linked(preset: Preset) -> None:
+    page = f"servers/{preset.name}.md"
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+    assert f"Choose “{preset.label}”" in text
+    assert f"]({page})" in (ROOT / "docs" / "wording.md").read_text(encoding="utf-8")
+    assert f"](docs/{page})" in (ROOT / "README.md").read_text(encoding="utf-8")

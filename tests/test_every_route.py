@@ -44,6 +44,8 @@ FORMS: dict[str, dict[str, str]] = {
     "/settings/notifications": {"address": TELEGRAM},
     "/settings/notifications/remove": {"address": label(TELEGRAM)},
     "/settings/notifications/test": {},
+    "/settings/site": {"drafts": "no", "slug": "yes"},
+    "/settings/site/ask": {},
     "/signin": {"me": "https://"},
     "/signout": {},
     "/signout/everywhere": {},

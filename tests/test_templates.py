@@ -12,6 +12,7 @@ import html5lib
 import pytest
 from bs4 import BeautifulSoup, Tag
 
+from app.abilities import Abilities, Ability, How, Server, Target, learned, met, overruled
 from app.errors import SignInError
 from app.hentry import Telling, body, hentry
 from app.notices import Kind
@@ -30,6 +31,7 @@ from app.tables import (
     SiteRow,
     WatchRow,
 )
+from app.web.abilities import HOW, WORDS
 from app.web.needs import Need
 from app.web.pages import Choice
 from app.web.problems import PROBLEMS, problem
@@ -282,11 +284,32 @@ def style_page(style: Style | None = None, *, problem: str = "", **values: objec
         "unsaved": None,
         "previews": [] if problem else previews,
         "presets": PRESETS.values(),
+        "suggested": PRESETS["wordpress"],
         "languages": {"en": "English", "de": "Deutsch"},
         "usual": usual(chosen),
         "longest": LONGEST,
     }
     return "style.html", base(**(full | values))
+
+
+def findings(**values: object) -> Page:
+    known = learned(
+        met(Abilities(), "https://posts.ada.example/micropub", Server.WORDPRESS, NOW),
+        {Ability.TARGETS: True},
+        How.CONFIG,
+        NOW,
+    )
+    known = overruled(known, {Ability.UPDATE: False}, NOW)
+    full: Values = {
+        "known": replace(known, targets=(Target("a", "Mastodon"), Target("b", "Bluesky"))),
+        "server": "WordPress",
+        "preset": PRESETS["wordpress"],
+        "style": Style(),
+        "words": WORDS,
+        "how": HOW,
+        "problem": None,
+    }
+    return "abilities.html", base(**(full | values))
 
 
 NEEDS = [Need(kind, f"Said of {kind}", number) for number, kind in enumerate(Kind)]
@@ -422,6 +445,10 @@ PAGES: dict[str, Page] = {
             text=HOSTILE, problems={HOSTILE: HOSTILE, "": "It is not JSON."}, name="settings.json"
         ),
     ),
+    "findings": findings(),
+    "findings-none": findings(known=Abilities("https://ada.example/m"), server=None, preset=None),
+    "findings-fit": findings(style=Style(html=True)),
+    "findings-trouble": findings(problem="Your site did not answer"),
     "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
     "id": ("id.html", base(person=None, csrf="")),
 }
@@ -518,10 +545,13 @@ def hostile_pages() -> Iterator[str]:
         watch(State.PUBLISHED, watch=row, post=post, story=[event, sighting]),
         ("question.html", base(notice=asked, listed=[(row, post)], ticked=False)),
         settings(browsers=[browser(HOSTILE, HOSTILE)]),
+        settings(),
+        findings(known=Abilities(HOSTILE, targets=(Target(HOSTILE, HOSTILE),)), server=HOSTILE),
         PAGES["problem"],
     ):
         signed_out = {"person": None} if values["person"] is None else {}
-        plain = {"problem": HOSTILE} if template == "settings.html" else {}
+        says = template in {"settings.html", "abilities.html"}
+        plain = {"problem": HOSTILE} if says else {}
         yield ENVIRONMENT.get_template(template).render({**values, **cursed, **signed_out, **plain})
 
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import httpx2
 from starlette.responses import Response
@@ -32,6 +32,12 @@ class Habits:
     with_refresh_token: bool = False
     # A CDN that shows visitors a challenge page (403, HTML) instead of the profile page.
     html_403_challenge: bool = False
+    # How the software calls itself on every page, e.g. ``WordPress 6.5.5``.
+    generator: str | None = None
+    # What ``q=config`` answers instead; no JSON at all where it is a text.
+    config: Mapping[str, Any] | str | None = None
+    # A form is the only thing it reads.
+    refuses_json: bool = False
     # 202 is what Indiekit answers.
     create_status: int = 201
     # 401 is what microblog.pub answers.

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urljoin
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import QueryParams
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app.demo.site_habits import CHALLENGE, Habits
 from app.demo.site_indieauth import Refused, Token
@@ -54,6 +54,8 @@ class Micropub:
         """
         body = await request.body()
         is_json = kind(request.headers.get("Content-Type", "")) == "json"
+        if is_json and self.habits.refuses_json:
+            raise Refused("invalid_request", "Send a form.")
         form = [] if is_json else form_fields(body)
         tokens = [value for name, value in form if name == "access_token"]
         scope = self.scope(request, tokens)
@@ -128,10 +130,8 @@ class Micropub:
         scope = self.scope(request)
         params = request.query_params
         match params.get("q"):
-            case "config" if self.habits.content_only:
-                return JSONResponse({})
             case "config":
-                return JSONResponse({"q": self.queries(), "syndicate-to": [], **self.media()})
+                return self.config()
             case "syndicate-to":
                 return JSONResponse({"syndicate-to": []})
             case "source" if not self.habits.has_no_source:
@@ -144,6 +144,16 @@ class Micropub:
         """Return where files go, as ``q=config`` tells it."""
         named = self.habits.media_endpoint
         return {"media-endpoint": urljoin(self.shelf.origin, named)} if named else {}
+
+    def config(self) -> Response:
+        """Return what the endpoint says of itself."""
+        if isinstance(self.habits.config, str):
+            return HTMLResponse(self.habits.config)
+        if self.habits.config is not None:
+            return JSONResponse(dict(self.habits.config))
+        if self.habits.content_only:
+            return JSONResponse({})
+        return JSONResponse({"q": self.queries(), "syndicate-to": [], **self.media()})
 
     def queries(self) -> list[str]:
         """Return what may be asked, as ``q=config`` tells it."""

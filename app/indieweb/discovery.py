@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx2
+from bs4 import BeautifulSoup
 
+from app.abilities import Server, by_page
 from app.errors import AddressBlocked, FetchError, NeverSent, NotTrusted, SignInError
 from app.indieweb.hcard import Card, representative
 from app.indieweb.profile import has_scheme, profile_url, web_url
-from app.indieweb.rels import apart, html_document, page_links, resolved
+from app.indieweb.rels import apart, elements, html_document, page_links, resolved
 from app.settings import Network
 
 MOST_REDIRECTS = 5
@@ -29,6 +31,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 WITHIN = timedelta(seconds=25)
 PAGE = "text/html, application/xhtml+xml;q=0.9, */*;q=0.1"
 JSON = "application/json"
+# Headers in which software gives its name.
+SIGNED = ("X-Generator", "X-Powered-By", "Server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,10 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What a profile page says. ``seen`` is the way to ``url``, from the entered URL on."""
+    """What a profile page says. ``seen`` is the way to ``url``, from the entered URL on.
+
+    ``server`` is the kind of server to which posts go, as far as the page gives it away.
+    """
 
     url: str
     seen: tuple[str, ...]
@@ -53,6 +60,7 @@ class Discovery:
     micropub: str | None
     name: str | None
     photo: str | None
+    server: Server = Server.UNKNOWN
 
     def required_micropub(self) -> str:
         """Return the Micropub endpoint, or raise SignInError ``missing_micropub``."""
@@ -63,13 +71,15 @@ class Discovery:
 class Page:
     """A page after its redirects; ``links`` holds the first target of each rel, unchecked.
 
-    ``private``: it came from inside the networks that the operator allowed.
+    ``named`` is how the software behind it calls itself; ``private``: it came from inside the
+    networks that the operator allowed.
     """
 
     url: str
     seen: tuple[str, ...]
     links: Mapping[str, str]
     card: Card
+    named: tuple[str, ...]
     private: bool
 
     @property
@@ -134,21 +144,23 @@ async def finished(within: timedelta, url: str) -> AsyncIterator[None]:
 
 async def discovery(client: httpx2.AsyncClient, page: Page) -> Discovery:
     """Return what ``page`` and the metadata document it names say."""
+    micropub = micropub_of(page)
     return Discovery(
         url=page.url,
         seen=page.seen,
         endpoints=await metadata_of(client, page) or legacy_endpoints(page),
-        micropub=micropub_of(page),
+        micropub=micropub,
         name=page.card.name,
         photo=page.card.photo,
+        server=by_page(micropub or "", page.named, page.links),
     )
 
 
 async def visit(client: httpx2.AsyncClient, url: str) -> Page:
     """Fetch and read the page at ``url``. Raises FetchError or SignInError."""
     seen, response = await fetched(client, url, PAGE)
-    links, card = await apart(read_page, seen[-1], response)
-    return Page(seen[-1], seen, links, card, is_private(response))
+    links, card, named = await apart(read_page, seen[-1], response)
+    return Page(seen[-1], seen, links, card, named, is_private(response))
 
 
 async def fetched(
@@ -195,11 +207,23 @@ def refuse_downgrade(url: str, target: str, response: httpx2.Response) -> None:
         raise SignInError("invalid_redirect", problem)
 
 
-def read_page(url: str, response: httpx2.Response) -> tuple[dict[str, str], Card]:
-    """Return the links of a page and its representative h-card. Slow: call it in a thread."""
+def read_page(url: str, response: httpx2.Response) -> tuple[dict[str, str], Card, tuple[str, ...]]:
+    """Return the links of a page, its representative h-card, and what its software calls itself.
+
+    Slow: call it in a thread.
+    """
     document = html_document(response.content, response.headers.get("Content-Type", ""))
     links = page_links(document, url, response.headers.get_list("Link"))
-    return links, representative(document, url) if document else Card()
+    card = representative(document, url) if document else Card()
+    named = [response.headers.get(name, "") for name in SIGNED]
+    return links, card, (*named, *(generators(document) if document else ()))
+
+
+def generators(document: BeautifulSoup) -> Iterator[str]:
+    """Yield what a page says that it was made by."""
+    for meta in elements(document, {"meta"}):
+        if str(meta.get("name", "")).lower() == "generator":
+            yield str(meta.get("content", ""))
 
 
 def is_private(response: httpx2.Response) -> bool:

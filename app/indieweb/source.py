@@ -109,8 +109,22 @@ async def asked(
     deadline: timedelta,
 ) -> Any:  # noqa: ANN401 - any JSON
     """Return the JSON with which an endpoint answers a query. Raises `SiteError`."""
+    response = await queried(client, endpoint, access_token, query, deadline)
+    if trouble := refusal(response):
+        raise trouble
+    return parsed(response)
+
+
+async def queried(
+    client: httpx2.AsyncClient,
+    endpoint: str,
+    access_token: str,
+    query: dict[str, str],
+    deadline: timedelta,
+) -> httpx2.Response:
+    """Return the answer of an endpoint to a query. Raises SiteBusy or SiteRefused."""
     try:
-        response = await client.get(
+        return await client.get(
             httpx2.URL(endpoint).copy_merge_params(query),
             headers={"Authorization": f"Bearer {access_token}", "Accept": "application/json"},
             extensions=caps(LARGEST_LIST, deadline),
@@ -119,9 +133,6 @@ async def asked(
         raise SiteRefused(f"The Micropub endpoint was not contacted: {error}.") from error
     except FetchError as error:
         raise SiteBusy(f"Your site could not be read: {error}.") from error
-    if trouble := refusal(response):
-        raise trouble
-    return parsed(response)
 
 
 def refusal(response: httpx2.Response) -> SiteError | None:

@@ -9,17 +9,21 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.abilities import Server, met, to_json
 from app.grants import Pair
 from app.notices import Kind
 from app.outbox import State, Unsure
-from app.store import connections, grants, notices, opinions
+from app.store import abilities, connections, grants, notices, opinions
 from app.tables import AccountRow, ClaimRow, ConnectionRow, PostRow, SessionRow, SiteRow, SpentRow
 from app.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A confirmed identity with the endpoints and the token that came with it."""
+    """A confirmed identity with the endpoints and the token that came with it.
+
+    ``server`` is the kind of server that its page gave away.
+    """
 
     me: str
     name: str | None
@@ -31,6 +35,7 @@ class Site:
     issuer: str | None
     scope: str
     pair: Pair
+    server: Server = Server.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ async def sign_in(
     row.token_endpoint = site.token_endpoint
     row.revocation_endpoint = site.revocation_endpoint
     row.resume_at = None
+    row.abilities = to_json(met(abilities.of(row), site.micropub, site.server, now))
     await notices.close(session, key, Kind.SITE, now)
     grants.put(row, site.pair, vault)
     await session.execute(
@@ -73,6 +79,11 @@ async def sign_in(
         .values(due_at=now, trouble=None, rediscovered=False)
     )
     return key, replaced
+
+
+async def site_of(session: AsyncSession, key: int) -> SiteRow | None:
+    """Return the site of an account."""
+    return await session.get(SiteRow, key)
 
 
 async def account_of(session: AsyncSession, me: str, now: datetime) -> AccountRow:

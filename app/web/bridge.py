@@ -9,6 +9,7 @@ import httpx2
 from fastapi import Depends, Request
 
 from app.database import Database
+from app.learn import Learner
 from app.metrics import Metrics
 from app.notify import Notifier
 from app.settings import Settings
@@ -29,6 +30,7 @@ class Bridge:
     now: Callable[[], datetime]
     poke: Callable[[], None]
     notifier: Notifier
+    learner: Learner
     metrics: Metrics
     started_at: datetime
     limits: Limits = field(default_factory=Limits)

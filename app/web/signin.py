@@ -10,8 +10,9 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
-from starlette.background import BackgroundTask
+from starlette.background import BackgroundTasks
 
+from app.abilities import Server
 from app.errors import SignInError
 from app.grants import Pair, expiry
 from app.indieweb import indieauth
@@ -103,6 +104,7 @@ def depart(request: Request, bridge: Bridge, code: str, found: Discovery) -> Res
         "micropub": found.micropub,
         "name": found.name,
         "photo": found.photo,
+        "server": found.server,
     }
     session.begin_flow(request, response, bridge, CALLBACK, state, content)
     return response
@@ -172,6 +174,7 @@ async def arrive(
             issued_at=now,
             expires_at=expiry(token.expires_in, now),
         ),
+        server=found.server if found else Server(flow["server"]),
     )
     async with bridge.database.writing() as writing:
         await admission.admit(writing, bridge.settings, me, flow["code"])
@@ -181,13 +184,23 @@ async def arrive(
         await sessions.begin(writing, digest(cookie), account_id, browser, now)
     log.info("signed in", account=account_id, client=address_of(request, bridge))
     bridge.poke()
-    response = RedirectResponse("/", status_code=303)
+    afterwards = BackgroundTasks()
+    afterwards.add_task(ask, bridge, account_id)
     if replaced:
         kept = {token.access_token, token.refresh_token}
         old = [one for one in (replaced.pair.refresh, replaced.pair.access) if one not in kept]
-        response.background = BackgroundTask(forget, bridge, endpoints_of(replaced), *old)
+        afterwards.add_task(forget, bridge, endpoints_of(replaced), *old)
+    response = RedirectResponse("/", status_code=303, background=afterwards)
     session.give_cookie(response, bridge, cookie)
     return response
+
+
+async def ask(bridge: Bridge, account_id: int) -> None:
+    """Ask the endpoint of somebody who has just signed in what it can do."""
+    async with bridge.database.reading() as reading:
+        site = await accounts.site_of(reading, account_id)
+    if site is not None:
+        await bridge.learner.ask_in_time(site)
 
 
 def endpoints_of(old: Replaced) -> Endpoints:

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import wording
 from app.hentry import Mf2, Telling, body, hentry, zone
 from app.languages import SPEECH
-from app.presets import PRESETS
-from app.store import accounts, watches
+from app.presets import PRESETS, suggested
+from app.store import abilities, accounts, watches
 from app.store.told import completed
 from app.style import PARTS, Shape, Style, StyleRefused, from_json, kept, to_json
 from app.tables import WatchRow
@@ -100,6 +100,7 @@ async def page(
         unsaved=unsaved,
         previews=await previews(bridge, person, chosen) if chosen else [],
         presets=PRESETS.values(),
+        suggested=suggested(abilities.of(person.site).server),
         languages={str(language): speech.name for language, speech in SPEECH.items()},
         usual=usual(chosen or Style()),
         longest=wording.LONGEST,

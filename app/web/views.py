@@ -101,6 +101,7 @@ SAID = {
     "gate-send": "They are queued to be posted, the oldest first.",
     "start-then": "What you watched since then is posted too, the oldest first.",
     "start-now": "What you watched before you connected Trakt stays unposted.",
+    "asked": "Your site has answered. This is what is known of it now.",
     "absent-gone": "The bridge asks Trakt for each of them once more, and then takes them as gone.",
 }
 
