@@ -35,6 +35,7 @@ LADDER = [
         "presets",
         "outbox",
         "notices",
+        "rules",
         "grants",
         "oauth",
         "server",
