@@ -47,6 +47,7 @@ from app.web import (
     operator,
     pages,
     questions,
+    rules,
     signin,
     site,
     style,
@@ -123,10 +124,9 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     )
     app.state.bridge = bridge
     # A look at a site for one watch comes before what a person decides about it.
-    for part in (
-        *(signin, connect, site, questions, history, pages),
-        *(style, file, abilities, notifications, health, operator),
-    ):
+    parts = (signin, connect, site, questions, history, pages)
+    choices = (style, rules, file, abilities, notifications)
+    for part in (*parts, *choices, health, operator):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Door, bridge=bridge)

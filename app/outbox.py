@@ -8,9 +8,9 @@
                       published ◄── it is there ┤ by looks at the site,
                          queued ◄── it is not ──┘ or by a person's word
 
-``skipped`` is where a person puts a post that must not be sent. Micropub has no idempotency key,
-so "exactly once" is ours to keep: nothing here leads from ``unsure`` back to ``queued`` without
-a person's word or looks at the site.
+``skipped`` is where a person, or a rule of theirs, puts a post that must not be sent. Micropub has
+no idempotency key, so "exactly once" is ours to keep: nothing here leads from ``unsure`` back to
+``queued`` without a person's word or looks at the site.
 """
 
 import random
@@ -60,6 +60,10 @@ class Why(StrEnum):
     TOLD = "told"
     # The person said that it is on the site; nothing else shows it.
     SAID = "said"
+    # A rule of the person's says that it is not posted.
+    RULE = "rule"
+    # The person asked for this very post, whatever the rules say.
+    WANTED = "wanted"
 
 
 class Unsure(StrEnum):
@@ -172,6 +176,11 @@ def failed(post: Post, error: SiteError, now: datetime, waits: Waits = USUAL) ->
 def removed(post: Post, now: datetime) -> Post:
     """Return a post whose watch is no more at its source: it is not sent."""
     return replace(post, state=State.SKIPPED, due_at=now, trouble=REMOVED, why=Why.REMOVED)
+
+
+def ruled_out(post: Post, said: str, now: datetime) -> Post:
+    """Return a post that a rule keeps unposted; ``said`` are its words."""
+    return replace(post, state=State.SKIPPED, due_at=now, trouble=said, why=Why.RULE)
 
 
 def abandoned(post: Post, now: datetime) -> Post:
@@ -304,6 +313,6 @@ def acted(post: Post | None, action: Action, now: datetime) -> Post:
     if post is not None and post.state is State.UNSURE and action is Action.PUBLISH:
         return said_there(post, now)
     again = post or Post(State.QUEUED, now)
-    return replace(
-        again, state=State.QUEUED, due_at=now, trouble=None, rediscovered=False, why=None
-    )
+    # The person's word beats their rules, as far as it was for this post and not for a new try.
+    why = Why.WANTED if action is Action.PUBLISH or again.why == Why.WANTED else None
+    return replace(again, state=State.QUEUED, due_at=now, trouble=None, rediscovered=False, why=why)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx2
@@ -27,8 +27,9 @@ from app.indieweb.discovery import discover
 from app.keys import Keys
 from app.learn import Learner
 from app.metrics import Metrics
-from app.outbox import REMOVED, Post, State, failed, published, removed
-from app.store import found, grants, posts, watches
+from app.outbox import REMOVED, Post, State, failed, published, removed, ruled_out
+from app.rules import Decision, Then, decision_to_json
+from app.store import found, grants, posts, rules, watches
 from app.store.posts import Due
 from app.store.told import completed
 from app.style import from_json
@@ -47,6 +48,10 @@ PAUSED = (
     f"{MOST_FAILURES} posts in a row went wrong on your site, so the bridge sends no more for now. "
     "Look at them, then press “Go on”; until then it tries a single one now and then."
 )
+VISIBILITY: dict[Then, Literal["unlisted", "private"]] = {
+    Then.UNLISTED: "unlisted",
+    Then.PRIVATE: "private",
+}
 HEADERS = ("Location", "Content-Type", "Retry-After")
 
 
@@ -115,23 +120,35 @@ class Publisher:
         if due.row.state != State.QUEUED:
             return None
         try:
-            body, told = await self.told(session, due)
+            decision = await decision_over(session, due)
+            if decision and decision.then is Then.SKIP:
+                after = ruled_out(posts.value(due.row), decision.said, now)
+                posts.write(due.row, after)
+                await posts.tell(
+                    session, due.row.id or 0, f"Not posted. {after.trouble}.", now, None
+                )
+                await session.flush()
+                return None
+            body, told = await self.told(session, due, decision)
         except ValueError as error:
             # One watch that cannot be told must not keep all the others waiting.
-            after = failed(posts.value(due.row), SiteRefused(f"It cannot be told: {error}."), now)
+            trouble = SiteRefused(f"It cannot be told: {str(error).rstrip('.')}.")
+            after = failed(posts.value(due.row), trouble, now)
             posts.write(due.row, after)
             await posts.tell(session, due.row.id or 0, line(after), now, None)
             return None
         return sending(due, await posts.begin(session, due, now, body, told, self.waits), body)
 
-    async def told(self, session: AsyncSession, due: Due) -> tuple[str, str]:
+    async def told(
+        self, session: AsyncSession, due: Due, decision: Decision | None
+    ) -> tuple[str, str]:
         """Return the body and the slug of a post: as stored, or rendered for the first time."""
         if due.row.body is not None and due.row.slug is not None:
             return due.row.body, due.row.slug
         watch = watches.watch_of(due.watch)
         if watch is None:
             raise ValueError("its watch could not be read")
-        (complete,) = await completed(session, [(due.watch, telling(due))])
+        (complete,) = await completed(session, [(due.watch, telling(due, decision))])
         return body(watch, complete)
 
     async def deliver(self, attempt: Sending) -> None:
@@ -237,16 +254,37 @@ def sending(due: Due, post: Post, body: str) -> Sending:
     )
 
 
-def telling(due: Due) -> Telling:
-    """Return how the posts of this account are told, whatever a watch adds to that.
+async def decision_over(session: AsyncSession, due: Due) -> Decision | None:
+    """Return what the person's rules decide over a post, noted in its row.
+
+    None: it was told before, and every attempt sends the same. Raises ValueError where it cannot
+    be decided.
+    """
+    if due.row.body is not None:
+        return None
+    has_rules = due.account.rules is not None
+    again = has_rules and due.watch.id in await watches.earlier(session, [due.watch])
+    decision = rules.decided(due.account, due.watch, again=again, post=due.row)
+    due.row.decision = decision_to_json(decision)
+    return decision
+
+
+def telling(due: Due, decision: Decision | None = None) -> Telling:
+    """Return how a post of this account is told, whatever its watch adds to that.
 
     Raises ValueError for a damaged style.
     """
+    decision = decision or Decision()
+    # Micro.blog cross-posts everywhere unless told not to, and has no other way to be told.
+    usual = () if is_micro_blog(due.site.micropub) else None
     return Telling(
         zone=zone(due.account.timezone) or UTC,
         style=from_json(due.account.style),
-        # It cross-posts everywhere unless told not to, and has no other way to be told.
-        targets=() if is_micro_blog(due.site.micropub) else None,
+        tags=decision.tags,
+        # To name no target is the same as to say nothing: some servers refuse a blank one.
+        targets=decision.targets or usual,
+        status="draft" if decision.then is Then.DRAFT else "published",
+        visibility=VISIBILITY.get(decision.then, "public"),
     )
 
 

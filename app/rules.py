@@ -4,10 +4,12 @@ A rule has conditions, which must all hold, and says what is done then. What nob
 a genre that the source has not told or the hour of a play without a date, holds no condition.
 """
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import tzinfo
 from enum import StrEnum
 from typing import Any, Literal
@@ -107,12 +109,14 @@ class Rule:
 class Rules:
     """A person's rules in their order, and what every post gets besides.
 
-    ``targets``: where the site is to show it elsewhere; None leaves that to the site.
+    ``targets``: where the site is to show it elsewhere; None leaves that to the site. ``passed``
+    tells of what was kept but cannot be read, and is passed over; the next change leaves it out.
     """
 
     rules: tuple[Rule, ...] = ()
     tags: tuple[str, ...] = ()
     targets: tuple[str, ...] | None = None
+    passed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,7 @@ def decide(rules: Rules, watch: Watch, facts: Facts, *, wanted: bool = False) ->
 
     Where the person asked for the post (``wanted``), rules that skip are passed over.
     """
-    notes = []
+    notes = list(rules.passed)
     for number, rule in enumerate(rules.rules, 1):
         unknown = lacking(rule, watch, facts)
         if unknown is None:
@@ -349,8 +353,35 @@ def from_json(data: object) -> Rules:
 
     Raises RulesError for anything else, with all that is wrong.
     """
+    found, problems = read(data)
+    if problems:
+        raise RulesError(problems)
+    return found
+
+
+def kept(data: object) -> Rules:
+    """Return rules as the database holds them: one that is damaged does not stop the others.
+
+    Raises RulesError where nobody can tell what they are.
+    """
+    found, problems = read(data)
+    return replace(found, passed=tuple(map(passed_over, problems)))
+
+
+def passed_over(problem: Problem) -> str:
+    """Return what is said of a part of the rules that cannot be read."""
+    what = "One of your rules" if problem.number else "A part of your rules"
+    reason = f"{NAMES.get(problem.field, problem.field)}: {problem.said.rstrip('.')}"
+    return f"{what} cannot be read and is passed over ({reason})."
+
+
+def read(data: object) -> tuple[Rules, list[Problem]]:
+    """Return the rules in plain data that can be read, and what is wrong with the rest.
+
+    Raises RulesError where these are no rules at all, or those of a newer version.
+    """
     if data is None:
-        return Rules()
+        return Rules(), []
     if not isinstance(data, Mapping):
         raise RulesError([Problem(0, "file", "These are no rules.")])
     version, listed = data.get("version", VERSION), data.get("rules", [])
@@ -367,10 +398,7 @@ def from_json(data: object) -> Rules:
             rules.append(rule_from_json(one, number))
         except RulesError as error:
             problems += error.problems
-    found = Rules(tuple(rules), whole.tags(), whole.targets())
-    if problems:
-        raise RulesError(problems)
-    return found
+    return Rules(tuple(rules), whole.tags(), whole.targets()), problems
 
 
 def rule_from_json(data: object, number: int) -> Rule:
@@ -519,6 +547,12 @@ def one_line(value: object, longest: int) -> str | None:
         return None
     clean = value.strip()
     return clean if clean and clean.isprintable() and len(clean) <= longest else None
+
+
+def key_of(rule: Rule) -> str:
+    """Return a short text by which a page names a rule; when the rule changes, so does this."""
+    text = json.dumps(rule_to_json(rule), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 # --- A decision as it is kept ---

@@ -32,6 +32,8 @@ class AccountRow(SQLModel, table=True):
     sealed_notify_urls: str | None = Field(default=None, sa_type=Text)
     # How this person's posts look, see `app.style`; None: as at first.
     style: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
+    # What becomes of each watch, see `app.rules`; None: no rules yet.
+    rules: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
     # Silences that ended before this need not be shown any more.
     silence_seen_at: datetime | None = None
 
@@ -171,6 +173,8 @@ class PostRow(SQLModel, table=True):
     is_resent: bool = False
     # Why it is held or skipped, where not a person or the calendar decided, see `outbox.Why`.
     why: str | None = None
+    # What the person's rules decided when its turn came, see `rules.Decision`.
+    decision: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
     # The question that decides over it together with others.
     notice_id: int | None = Field(
         default=None, sa_column_args=[ForeignKey("notice.id", ondelete="SET NULL")], index=True

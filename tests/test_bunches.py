@@ -222,7 +222,7 @@ async def test_the_answer_decides_over_each_of_them_and_ends_the_question(
     assert ("to post it" if posted else "unposted") in told[-1].said
     if posted:
         assert post is not None
-        assert (post.due_at, post.why, post.notice_id) == (now, None, None)
+        assert (post.due_at, post.why, post.notice_id) == (now, Why.WANTED, None)
 
 
 async def test_what_was_kept_unposted_stays_so_when_its_date_is_corrected(

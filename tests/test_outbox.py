@@ -17,6 +17,7 @@ from app.outbox import (
     Post,
     Standing,
     State,
+    Why,
     abandoned,
     acted,
     actions,
@@ -152,6 +153,14 @@ def test_a_person_may_send_a_post_again(action: Action) -> None:
     after = acted(refused, action, NOON)
 
     assert (after.state, after.trouble, after.attempts) == (State.QUEUED, None, 1)
+
+
+def test_what_the_person_asked_for_stays_so_until_it_is_sent() -> None:
+    wanted = acted(None, Action.PUBLISH, NOON)
+    again = acted(failed(wanted, SiteRefused("no"), NOON), Action.RETRY, NOON)
+
+    assert (wanted.why, again.why, begun(again, NOON).why) == (Why.WANTED, Why.WANTED, None)
+    assert acted(failed(SENDING, SiteRefused("no"), NOON), Action.RETRY, NOON).why is None
 
 
 def test_a_person_may_leave_a_post_unsent() -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.rules import (
+    DONE,
     GENRES,
     Decision,
     Facts,
@@ -22,6 +24,7 @@ from app.rules import (
     decision_from_json,
     decision_to_json,
     from_json,
+    kept,
     to_json,
     words,
 )
@@ -30,6 +33,7 @@ from tests.works import a_watch, an_episode
 
 VIENNA = Facts(ZoneInfo("Europe/Vienna"), again=False)
 SKIP = Then.SKIP
+DOCS = Path(__file__).parents[1] / "docs" / "rules.md"
 # Watched at 21:14 in Vienna.
 FILM = replace(a_watch(), about=About(genres=("drama", "science-fiction"), rating=7.9))
 EPISODE = replace(a_watch(an_episode()), about=About(genres=("reality",), rating=5))
@@ -209,6 +213,35 @@ def test_a_rule_reads_as_a_sentence(rule: Rule, said: str) -> None:
     assert words(rule) == said
 
 
+def column(heading: str, number: int) -> list[str]:
+    """The cells of a column of the one table under a heading of the document."""
+    section = DOCS.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    return [row[number] for row in rows[2:]]
+
+
+def test_the_document_words_its_examples_as_the_pages_do() -> None:
+    assert column("Examples", 1) == [
+        words(rule)
+        for rule in (
+            Rule(SKIP, "episode", genre="reality"),
+            Rule(SKIP, work="Love Island"),
+            Rule(Then.PRIVATE, hours=(23, 5)),
+            Rule(Then.DRAFT, again=True),
+            Rule(kind="movie", at_least=8, tags=("best",)),
+            Rule(SKIP, "episode"),
+        )
+    ]
+
+
+def test_the_document_tells_each_condition_and_all_that_can_be_done() -> None:
+    assert column("Conditions", 0) == [
+        *("what", "film or show", "genre", "Trakt’s rating", "how often", "hours"),
+        "text in the title",
+    ]
+    assert column("What is done", 0) == list(DONE.values())
+
+
 def test_a_decision_names_its_rule_in_the_words_of_that_time() -> None:
     rules = Rules((Rule(text="nothing"), Rule(SKIP, "episode", genre="reality")))
 
@@ -292,6 +325,18 @@ def test_any_json_is_rules_or_refused_with_reasons(data: object) -> None:
         assert from_json(to_json(rules)) == rules
 
     assert all(map(str, reasons))
+
+
+def test_a_damaged_rule_is_passed_over_and_told_and_the_others_are_kept() -> None:
+    whole = {"rules": [{"then": "burn"}, {"then": "skip"}], "tags": "x"}
+
+    found = kept(whole)
+
+    assert found.rules == (Rule(SKIP),)
+    assert found.tags == ()
+    assert len(found.passed) == 2
+    assert decide(found, FILM, VIENNA).notes == found.passed
+    assert kept(to_json(found)) == replace(found, passed=())
 
 
 def test_no_rules_and_those_of_a_first_version_are_read() -> None:

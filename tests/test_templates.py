@@ -18,6 +18,7 @@ from app.hentry import Telling, body, hentry
 from app.notices import Kind
 from app.outbox import Action, Standing, State, Why, actions
 from app.presets import PRESETS
+from app.rules import Then
 from app.settings import Settings
 from app.style import Shape, Style, Templates, to_json
 from app.tables import (
@@ -35,6 +36,7 @@ from app.web.abilities import HOW, WORDS
 from app.web.needs import Need
 from app.web.pages import Choice
 from app.web.problems import PROBLEMS, problem
+from app.web.rules import HOURS, KINDS, THEN, TIMES, WOULD_HAVE, Trial, Typed
 from app.web.style import Preview, readable, usual
 from app.web.views import ENVIRONMENT, SAID, STATES, by_region, compared, linked, pretty, web_link
 from app.wording import LONGEST
@@ -213,6 +215,7 @@ def watch(state: str, **values: object) -> Page:
         "story": [SIGHTING, *happened(asked)],
         "is_gated": False,
         "question": None,
+        "reasons": ["You post what you watched since 18 Nov 2026, 20:30.", "No rule applies."],
         "actions": actions(row.standing, post.state if post else None),
     }
     return "watch.html", base(**(full | values))
@@ -246,6 +249,43 @@ def browser(digest: str, said: str = "Firefox on Linux") -> SessionRow:
     return SessionRow(
         digest=digest, account_id=1, expires_at=NOW, signed_in_at=since, seen_at=NOW, browser=said
     )
+
+
+def rules(**values: object) -> Page:
+    full: Values = {
+        "rules": [("a1", "films → skip"), ("b2", "everything → publish"), ("c3", "films → skip")],
+        "passed": (),
+        "has_room": True,
+        "most": 50,
+        "tags": "seen",
+        "has_targets": False,
+        "chosen": (),
+        "offered": [],
+        "wrong": {},
+    }
+    return "rules.html", base(**(full | values))
+
+
+def rule(**values: object) -> Page:
+    full: Values = {
+        "key": "",
+        "typed": Typed(),
+        "kinds": KINDS,
+        "times": TIMES,
+        "genres": [("drama", "Drama")],
+        "hours": HOURS,
+        "thens": THEN,
+        "done": WOULD_HAVE,
+        "offered": [],
+        "wrong": {},
+        "trial": None,
+    }
+    return "rule.html", base(**(full | values))
+
+
+TARGETS = [("https://mastodon.example/@ada", "Mastodon"), ("b", "Bluesky")]
+WRONG = dict.fromkeys(("then", "kind", "work", "genre", "at_least", "hours", "tags"), "Not so.")
+TRIAL = Trial(Then.SKIP, 2, 500, (pair(State.PUBLISHED)[0], pair(State.PUBLISHED, 1)[0]), 7)
 
 
 def settings(**values: object) -> Page:
@@ -397,6 +437,9 @@ PAGES: dict[str, Page] = {
         State.HELD, post=post_of("held", why=Why.BUNCH, trouble="Many plays."), question=3
     ),
     "watch-future": watch(State.HELD, post=post_of("held", trouble="Dated 3 May 2031.")),
+    "watch-ruled-out": watch(
+        State.SKIPPED, post=post_of("skipped", attempts=0, why=Why.RULE, trouble="Rule 1")
+    ),
     "watch-removed": watch(
         State.SKIPPED, watch=GONE, actions=(), post=post_of("skipped", why=Why.REMOVED)
     ),
@@ -449,6 +492,16 @@ PAGES: dict[str, Page] = {
     "findings-none": findings(known=Abilities("https://ada.example/m"), server=None, preset=None),
     "findings-fit": findings(style=Style(html=True)),
     "findings-trouble": findings(problem="Your site did not answer"),
+    "rules": rules(),
+    "rules-none": rules(rules=[]),
+    "rules-damaged": rules(passed=("One of your rules cannot be read.", "Another one.")),
+    "rules-full": rules(has_room=False),
+    "rules-targets": rules(offered=TARGETS, has_targets=True, chosen=("b",)),
+    "rules-wrong": rules(wrong={"tags": "Not so.", "targets": "Not so."}, offered=TARGETS),
+    "rule": rule(),
+    "rule-wrong": rule(key="a1", wrong=WRONG, typed=Typed(text="x", begin="22", end="6")),
+    "rule-tried": rule(trial=TRIAL, offered=TARGETS, typed=Typed(has_targets="yes")),
+    "rule-tried-in-vain": rule(trial=Trial(Then.DRAFT, 0, 1, (), 0)),
     "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
     "id": ("id.html", base(person=None, csrf="")),
 }
@@ -547,6 +600,17 @@ def hostile_pages() -> Iterator[str]:
         settings(browsers=[browser(HOSTILE, HOSTILE)]),
         settings(),
         findings(known=Abilities(HOSTILE, targets=(Target(HOSTILE, HOSTILE),)), server=HOSTILE),
+        rules(
+            rules=[(HOSTILE, HOSTILE)],
+            passed=(HOSTILE,),
+            offered=[(HOSTILE, HOSTILE)],
+            tags=HOSTILE,
+        ),
+        rule(
+            typed=Typed(text=HOSTILE, genre=HOSTILE),
+            genres=[(HOSTILE, HOSTILE)],
+            trial=Trial(Then.SKIP, 1, 1, (row,), 0),
+        ),
         PAGES["problem"],
     ):
         signed_out = {"person": None} if values["person"] is None else {}

@@ -10,10 +10,10 @@ from sqlmodel import col
 
 from app.diff import Read
 from app.notices import Kind
-from app.outbox import Action, Post, State, Why, acted, planned, released
-from app.store import notices, posts, watches
+from app.outbox import Action, Post, State, Why, acted, planned
+from app.store import notices, posts, rules, watches
 from app.store.watches import Listed
-from app.tables import ConnectionRow, NoticeRow, PostRow, SightingRow, WatchRow
+from app.tables import AccountRow, ConnectionRow, NoticeRow, PostRow, SightingRow, WatchRow
 from app.watch import Episode, Watch, show_name
 
 # So many plays of one show are posted without a question: a long weekend, not a library.
@@ -32,10 +32,11 @@ async def gather(
     far as it was not sent. Call it before ``read`` is kept.
     """
     fresh = await watches.unseen(session, connection, read)
+    account = await session.get(AccountRow, connection.account_id) if fresh else None
     names: dict[str, str] = {}
     numbers: Counter[str] = Counter()
     for item, _ in fresh:
-        if isinstance(item, Watch) and is_to_be_posted(item, connection, now):
+        if isinstance(item, Watch) and is_to_be_posted(item, connection, account, now):
             show = watches.show_in(item) or ""
             numbers[show] += 1
             names[show] = show_called(item)
@@ -64,11 +65,13 @@ def question(number: int, show: str) -> str:
     )
 
 
-def is_to_be_posted(item: Watch, connection: ConnectionRow, now: datetime) -> bool:
+def is_to_be_posted(
+    item: Watch, connection: ConnectionRow, account: AccountRow | None, now: datetime
+) -> bool:
     """Tell whether a watch that becomes known would be posted at once."""
     match planned(item.watched_at, connection.start_at, now):
         case (_, Post(state=State.QUEUED)):
-            return True
+            return account is None or not rules.skips(account, item)
         case _:
             return False
 
@@ -151,7 +154,7 @@ async def post_some(
     for watch, post in await held(session, notice):
         post.notice_id = None
         if watch.id in wanted:
-            posts.write(post, released(posts.value(post), now))
+            posts.write(post, acted(posts.value(post), Action.PUBLISH, now))
             posted += 1
         else:
             # Kept as a decision, which a corrected date or another start does not undo.

@@ -244,6 +244,11 @@ async def redate(
 def reorder(post: PostRow, watched_at: datetime | None, start_at: datetime, now: datetime) -> None:
     """Let a post that was never tried take its place by its corrected date."""
     post.watched_at = watched_at
+    if post.why == Why.RULE and (plan := planned(watched_at, start_at, now)[1]):
+        # A rule may say otherwise of another hour; its turn comes once more.
+        post.state, post.due_at = plan.state, plan.due_at
+        post.trouble, post.why = plan.trouble, None
+        return
     # Others wait for an answer, or were decided over by a person.
     if post.why is None and post.state in {State.HELD, State.QUEUED}:
         plan = replanned(watched_at, start_at, now)

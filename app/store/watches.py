@@ -100,8 +100,8 @@ def show_in(item: Watch | Unreadable) -> str | None:
 
 
 def hold_back(post: PostRow, notice_id: int) -> None:
-    """Let a post that would be sent wait for an answer."""
-    if post.state == State.QUEUED:
+    """Let a post that would be sent wait for an answer; what the person asked for does not."""
+    if post.state == State.QUEUED and post.why != Why.WANTED:
         post.state, post.due_at, post.why = State.HELD, NEVER, Why.BUNCH
         post.notice_id, post.trouble = notice_id, WAITS_FOR_ANSWER
 
@@ -153,6 +153,7 @@ def post_row(watch: WatchRow, post: Post) -> PostRow:
         state=post.state,
         due_at=post.due_at,
         trouble=post.trouble,
+        why=post.why,
         watched_at=watch.watched_at,
     )
 

@@ -11,13 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.errors import SignInError
 from app.notices import Kind
 from app.outbox import Action, Standing, State, Why, acted, actions
+from app.rules import Decision
 from app.sources.trakt_history import read_item
-from app.store import gates, notices, posts, watches
+from app.store import connections, gates, notices, posts, rules, watches
 from app.store.watches import Listed
 from app.tables import EventRow, NoticeRow, PostRow, SightingRow, WatchRow
 from app.web.bridge import Bridge, TheBridge
 from app.web.pages import number, show
 from app.web.session import Person, TheForm, ThePerson
+from app.web.why import why
 
 router = APIRouter()
 
@@ -65,6 +67,8 @@ async def watch(key: str, request: Request, bridge: TheBridge, person: ThePerson
     """Show one watch: where it stands, why, and all that happened to it."""
     async with bridge.database.reading() as reading:
         row, post = await mine(reading, person, key)
+        linked = await connections.of_account(reading, person.id)
+        forecast = await expected(reading, person, row, post)
         events = await watches.events(reading, row.id or 0)
         sightings = await watches.sightings(reading, row.id or 0)
         asked = await notices.open_ones(reading, person.id)
@@ -78,9 +82,27 @@ async def watch(key: str, request: Request, bridge: TheBridge, person: ThePerson
         post=post,
         story=story(sightings, events),
         actions=possible(row, post),
+        reasons=list(
+            why(
+                row, post, linked[0].start_at if linked else None, person.account.timezone, forecast
+            )
+        ),
         is_gated=is_gated,
         question=question(post, asked, is_gated=is_gated) if post else None,
     )
+
+
+async def expected(
+    session: AsyncSession, person: Person, row: WatchRow, post: PostRow | None
+) -> Decision | None:
+    """Return what the rules of today say of a post whose turn has not come, None for others."""
+    if post is None or post.body is not None or post.state not in {State.QUEUED, State.HELD}:
+        return None
+    again = row.id in await watches.earlier(session, [row])
+    try:
+        return rules.decided(person.account, row, again=again, post=post)
+    except ValueError:
+        return None
 
 
 def story(

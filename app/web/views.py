@@ -82,6 +82,11 @@ SAID = {
     "saved": "Saved.",
     "style-saved": "Saved. Posts that are sent from now on look like this.",
     "imported": "Imported. All that the file names is now as it says.",
+    "rules-changed": (
+        "Nothing was saved: these rules have just changed, in another window perhaps. Look at them "
+        "and decide anew."
+    ),
+    "rules-full": "Nothing was saved: there is no room for more rules. Delete one first.",
     "retried": "It is queued again.",
     "skipped": "It will not be posted.",
     "publish": "It is queued to be posted.",
