@@ -146,7 +146,9 @@ class Decision:
     @property
     def said(self) -> str:
         """The decision as a line: ``Rule 2: episodes of the genre Reality → skip``."""
-        return f"Rule {self.number}: {self.words}" if self.number else "No rule applies → publish"
+        if self.number:
+            return f"Rule {self.number}: {self.words}"
+        return f"No {'other rule' if self.notes else 'rule of yours'} applies, so it is published"
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def test_without_a_rule_a_watch_is_published_with_the_usual_tags_and_targets() -
     decision = decide(Rules(tags=("seen",), targets=("mastodon",)), FILM, VIENNA)
 
     assert decision == Decision(tags=("seen",), targets=("mastodon",))
-    assert decision.said == "No rule applies → publish"
+    assert decision.said == "No rule of yours applies, so it is published"
 
 
 def test_a_rule_adds_its_tags_and_replaces_the_targets() -> None:

@@ -64,7 +64,7 @@ async def test_what_a_rule_skips_is_not_sent_and_its_page_says_why(world: World)
     await its(world, "Dune")
     assert words in world.browser.text
     await its(world, "Dark")
-    assert "No rule applies → publish." in world.browser.text
+    assert "No rule of yours applies, so it is published." in world.browser.text
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ async def test_the_persons_word_beats_a_rule(world: World) -> None:
     assert post.state == "published"
     assert "seen" in body_of(post)["category"]
     assert "You asked for it to be posted." in world.browser.text
-    assert "Rule 1 skips it, but you asked for it." in world.browser.text
+    assert "Rule 1 skips it, but you asked for it. No other rule applies" in world.browser.text
 
 
 async def test_an_archived_watch_that_the_person_posts_is_posted_whatever_the_rules_say(

@@ -206,6 +206,7 @@ async def test_a_rule_is_tried_on_what_was_watched_before_it_is_saved(world: Wor
 
     await add(world, "Try it", kind="episode", then="skip")
 
+    assert "episodes → skip" in world.browser.text
     assert "would have skipped 11 of your last 12 watches" in world.browser.text
     named = world.browser.document.select("section[aria-labelledby='tried'] li")
     assert len(named) == 10

@@ -215,7 +215,7 @@ def watch(state: str, **values: object) -> Page:
         "story": [SIGHTING, *happened(asked)],
         "is_gated": False,
         "question": None,
-        "reasons": ["You post what you watched since 18 Nov 2026, 20:30.", "No rule applies."],
+        "reasons": ["You post what you watched from 18 Nov 2026, 20:30 on.", "No rule applies."],
         "actions": actions(row.standing, post.state if post else None),
     }
     return "watch.html", base(**(full | values))
@@ -285,7 +285,9 @@ def rule(**values: object) -> Page:
 
 TARGETS = [("https://mastodon.example/@ada", "Mastodon"), ("b", "Bluesky")]
 WRONG = dict.fromkeys(("then", "kind", "work", "genre", "at_least", "hours", "tags"), "Not so.")
-TRIAL = Trial(Then.SKIP, 2, 500, (pair(State.PUBLISHED)[0], pair(State.PUBLISHED, 1)[0]), 7)
+TRIAL = Trial(
+    "films → skip", Then.SKIP, 2, 500, (pair(State.PUBLISHED)[0], pair(State.PUBLISHED, 1)[0]), 7
+)
 
 
 def settings(**values: object) -> Page:
@@ -501,7 +503,7 @@ PAGES: dict[str, Page] = {
     "rule": rule(),
     "rule-wrong": rule(key="a1", wrong=WRONG, typed=Typed(text="x", begin="22", end="6")),
     "rule-tried": rule(trial=TRIAL, offered=TARGETS, typed=Typed(has_targets="yes")),
-    "rule-tried-in-vain": rule(trial=Trial(Then.DRAFT, 0, 1, (), 0)),
+    "rule-tried-in-vain": rule(trial=Trial("films → draft", Then.DRAFT, 0, 1, (), 0)),
     "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
     "id": ("id.html", base(person=None, csrf="")),
 }
@@ -609,7 +611,7 @@ def hostile_pages() -> Iterator[str]:
         rule(
             typed=Typed(text=HOSTILE, genre=HOSTILE),
             genres=[(HOSTILE, HOSTILE)],
-            trial=Trial(Then.SKIP, 1, 1, (row,), 0),
+            trial=Trial(HOSTILE, Then.SKIP, 1, 1, (row,), 0),
         ),
         PAGES["problem"],
     ):

@@ -137,9 +137,10 @@ def split(text: str) -> list[str]:
 class Trial:
     """What a rule would have done with the last watches, and the first of those named.
 
-    ``unknown`` counts those of which too little is known to tell.
+    ``words`` are those of the rule. ``unknown`` counts those of which too little is known to tell.
     """
 
+    words: str
     then: Then
     decided: int
     of: int
@@ -318,7 +319,7 @@ async def tried(bridge: Bridge, person: Person, key: str, rule: Rule) -> Trial:
         any(note.startswith(f"Rule {number} did not") for note in decision.notes)
         for _, decision in seen
     )
-    return Trial(rule.then, len(its), len(seen), tuple(its[:NAMED]), unknown)
+    return Trial(words(rule), rule.then, len(its), len(seen), tuple(its[:NAMED]), unknown)
 
 
 @router.post(f"{HERE}/order")

@@ -63,10 +63,9 @@ def started(watch: WatchRow, start_at: datetime | None, zone: str) -> str:
     """Return what the moment from which on watches are posted means for one."""
     if watch.watched_at is None or start_at is None:
         return "It is kept in the archive, and was not asked for."
-    since = f"You post what you watched since {local(start_at, zone)}"
-    if watch.watched_at < start_at:
-        return f"{since}, and this is older."
-    return f"{since}, and this is not older."
+    is_older = watch.watched_at < start_at
+    since = f"You post what you watched from {local(start_at, zone)} on"
+    return f"{since}, and {'this is older' if is_older else 'this is of that time'}."
 
 
 def set_apart(post: PostRow) -> Iterator[str]:
