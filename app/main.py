@@ -53,7 +53,7 @@ from app.web import (
     style,
 )
 from app.web.bridge import Bridge, the_bridge
-from app.web.door import Door, address_of
+from app.web.door import Door, tell_refusal
 from app.web.headers import SecurityHeaders, protect
 from app.web.observe import HEADER, Observed, request_id
 from app.web.problems import problem
@@ -220,9 +220,7 @@ async def closed(bridge: Bridge, scheduler: Scheduler) -> None:
 async def on_sign_in_error(request: Request, error: Exception) -> Response:
     """Show what stopped, and what to do."""
     told = problem(error) if isinstance(error, SignInError) else problem(SignInError("broken"))
-    client = address_of(request, the_bridge(request))
-    code = getattr(error, "code", "")
-    log.info("refused", path=request.url.path, code=code, client=client)
+    tell_refusal(request, the_bridge(request), getattr(error, "code", ""))
     return await trouble_page(request, told)
 
 

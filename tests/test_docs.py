@@ -44,6 +44,21 @@ def test_every_attack_names_a_test_or_a_command() -> None:
     assert [row[0] for row in attacks if not re.search(r"`(test_|make )\w+", row[2])] == []
 
 
+def test_every_requirement_of_the_standard_has_a_verdict_and_what_shows_it() -> None:
+    text = (ROOT / "docs" / "asvs.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\|\s(\d.*)\|$", text, flags=re.MULTILINE)
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    files = re.findall(r"`([a-z]+/[a-z/_.]+)`", " ".join(row[3] for row in rows))
+
+    assert len(rows) > 100
+    assert all(len(row) == 4 for row in rows)
+    assert {row[1] for row in rows} == {"met", "not met", "does not apply"}
+    assert all(row[2] for row in rows)
+    shown = {row[0] for row in rows if re.search(r"`(test_\w+|app/[\w/.]+)`", row[3])}
+    assert {row[0] for row in rows if row[1] == "met"} <= shown
+    assert all((ROOT / name).is_file() for name in files)
+
+
 @pytest.mark.parametrize(
     "path", [ROOT / "README.md", ROOT / "SECURITY.md", *DOCS], ids=lambda path: path.name
 )

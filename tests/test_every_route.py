@@ -9,6 +9,7 @@ from bs4 import BeautifulSoup
 from fastapi import FastAPI
 from sqlalchemy import Column, Table, select, text
 from sqlmodel import SQLModel
+from structlog.testing import capture_logs
 
 from app.notify import label
 from app.store import sessions
@@ -198,15 +199,18 @@ async def test_no_account_changes_anything_of_another(world: World) -> None:
     token = await token_of(bob)
     before = await rows(world, but=BOB)
 
-    for path in all_ways(world, "POST"):
-        data = {**FORMS[path], "csrf": token}
-        answer = await client.post(BRIDGE + of_ada(path), data=data)
-        assert answer.status_code == 404 if "{" in path else answer.status_code < 404, path
-        if "/signout" in path:
-            await come_back(world, client)
+    with capture_logs() as log:
+        for path in all_ways(world, "POST"):
+            data = {**FORMS[path], "csrf": token}
+            answer = await client.post(BRIDGE + of_ada(path), data=data)
+            assert answer.status_code == 404 if "{" in path else answer.status_code < 404, path
+            if "/signout" in path:
+                await come_back(world, client)
 
     after = await rows(world, but=BOB)
     assert {name: found for name, found in after.items() if found != before[name]} == {}
+    tried = {line["path"]: line["account"] for line in log if line.get("code") == "not_found"}
+    assert tried == {of_ada(path): BOB for path in all_ways(world, "POST") if "{" in path}
     assert not [row for row in (await rows(world))["account"] if row[0] == BOB]
     await client.aclose()
 

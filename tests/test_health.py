@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from sqlalchemy import event, text
+from structlog.testing import capture_logs
 
 from app.demo.catalogue import DUNE
 from app.demo.site import Answer
@@ -205,11 +206,13 @@ async def test_with_a_token_whoever_holds_it_is_told_and_nobody_else(
     async with running_world(tmp_path, clock, metrics_token=LONG) as world:
         near = httpx2.ASGITransport(app=world.app, client=("127.0.0.1", 4711))
         headers = {b"Authorization": sent.encode("latin-1")} if sent else {}
-        async with httpx2.AsyncClient(transport=near, trust_env=False) as client:
-            answer = await client.get(f"{BRIDGE}/metrics", headers=headers)
+        with capture_logs() as log:
+            async with httpx2.AsyncClient(transport=near, trust_env=False) as client:
+                answer = await client.get(f"{BRIDGE}/metrics", headers=headers)
 
     assert answer.status_code == status
     if status == 401:
+        assert [line["code"] for line in log] == ["wrong_token"]
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
         assert "ownyourtrakt_" not in answer.text
 

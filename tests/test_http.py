@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import socket
+import ssl
 import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,11 +16,15 @@ from typing import Any, NoReturn
 import httpcore2
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from app.errors import AddressBlocked, AnswerLost, AnswerTooLarge, NeverSent
+from app.errors import AddressBlocked, AnswerLost, AnswerTooLarge, NeverSent, NotTrusted
 from app.http import (
     LONGEST_WAIT,
     MIB,
@@ -32,6 +37,7 @@ from app.http import (
     decode,
     is_public,
     retry_after,
+    trusted,
     whole_body,
 )
 
@@ -41,7 +47,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @asynccontextmanager
 async def listener(
-    answer: bytes = b"", *, then_close: bool = True
+    answer: bytes = b"", *, then_close: bool = True, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[int, list[bytes]]]:
     """A server that answers each connection with ``answer``; yields its port and what it got."""
     got: list[bytes] = []
@@ -58,7 +64,7 @@ async def listener(
             pass
         writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1], got
     finally:
@@ -500,6 +506,32 @@ async def test_a_refused_connection_was_never_sent() -> None:
     async with client(LOOPBACK) as http:
         with pytest.raises(NeverSent, match="could not be reached"):
             await http.get(f"http://127.0.0.1:{port}/")
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """What a server needs whose certificate names it rightly, and nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1)
+    made = made.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+    made = made.not_valid_after(datetime(2120, 1, 1, tzinfo=UTC))
+    signed = made.add_extension(address, critical=False).sign(key, SHA256())
+    pem = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    (folder / "all.pem").write_bytes(key.private_bytes(*pem) + signed.public_bytes(Encoding.PEM))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "all.pem")
+    return context
+
+
+async def test_whom_nobody_vouches_for_is_not_told_a_word(tmp_path: Path) -> None:
+    tls = self_signed(tmp_path)
+    async with listener(ok(b"hello"), tls=tls) as (port, got), client(LOOPBACK) as http:
+        with pytest.raises(NotTrusted, match="no valid certificate"):
+            await http.post(f"https://127.0.0.1:{port}/", content="a secret")
+
+    assert b"".join(got) == b""
+    assert trusted().minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 async def test_a_name_that_does_not_exist_was_never_sent() -> None:

@@ -9,17 +9,18 @@ import pytest
 from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from app.store import accounts
 from app.vault import digest
 from app.web.address import client_address, neighbourhood
-from app.web.limits import ACT, ASK, LOOK, STATIC, WRONG_CODES, Limits, Rate, rate_of, taken
+from app.web.limits import ACT, ASK, LOOK, STATIC, TOLD, WRONG_CODES, Limits, Rate, rate_of, taken
 from app.web.session import cookie_name
 from tests.conftest import NOON
 from tests.world import BRIDGE, Clock, World, browser_for, running_world
 
 ADDRESSES = st.ip_addresses().map(str)
-RATES = [LOOK, ACT, ASK, STATIC, WRONG_CODES]
+RATES = [LOOK, ACT, ASK, STATIC, WRONG_CODES, TOLD]
 PEER = "203.0.113.9"
 
 
@@ -147,6 +148,22 @@ async def test_who_asks_too_often_is_told_when_to_come_again_and_then_may(world:
     assert "You can go on in 5 seconds" in told(refused)
     world.clock.passes(seconds=5)
     assert (await world.browser.client.get(f"{BRIDGE}/callback")).status_code == 400
+
+
+async def test_a_flood_is_told_in_the_log_once_a_minute(world: World) -> None:
+    for _ in range(ASK.burst):
+        world.bridge.limits.wait(ASK, "127.0.0.1", world.clock())
+
+    with capture_logs() as log:
+        for _ in range(5):
+            await world.browser.client.get(f"{BRIDGE}/callback?code=made-up")
+        world.clock.passes(seconds=61)
+        for _ in range(ASK.burst):
+            world.bridge.limits.wait(ASK, "127.0.0.1", world.clock())
+        await world.browser.client.get(f"{BRIDGE}/callback?code=made-up")
+
+    line = {"path": "/callback", "code": "too_many", "client": "127.0.0.1"}
+    assert log == [{"event": "refused", "log_level": "info", **line}] * 2
 
 
 @pytest.mark.parametrize("path", ["/signin", "/", "/made-up", "/healthz", "/id", "/robots.txt"])

@@ -76,6 +76,12 @@ def test_what_an_account_holds_that_no_file_can_is_left_out_or_as_at_first() -> 
     assert read(text)["posts"] == Style()
 
 
+def test_a_file_of_countless_parts_is_refused_without_naming_each() -> None:
+    text = json.dumps({MARK: VERSION} | dict.fromkeys(map(str, range(1000)), 0))
+
+    assert list(problems(text)) == [""]
+
+
 @pytest.mark.parametrize(
     ("text", "field", "said"),
     [

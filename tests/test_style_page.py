@@ -158,3 +158,14 @@ def test_html_is_shown_without_what_could_do_harm(html: str, shown: str) -> None
     assert shown in seen
     tags = BeautifulSoup(seen, "html.parser").find_all()
     assert {name for tag in tags for name in tag.attrs} <= {"href", "rel"}
+
+
+async def test_what_is_nested_deeper_than_any_post_breaks_no_page(world: World) -> None:
+    await world.sign_in()
+    await world.browser.visit("/settings/posts")
+
+    deep = {"film.content": f"{'<b>' * 600}deep down", "content": "html"}
+    await world.browser.press("Save", **deep)
+
+    assert world.browser.page.status_code == 200
+    assert "deep down" in told(world)[0]

@@ -24,6 +24,8 @@ from app.tables import AccountRow, SiteRow
 VERSION = 1
 # By this name a file says that it is one of ours.
 MARK = "ownyourtrakt"
+# Each part that nobody knows is named; no bridge will ever write so many.
+MOST_PARTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ def document(text: str) -> dict[str, Any]:
     if not isinstance(data, dict) or MARK not in data:
         said = f"It is not a file of settings: it must be an object with “{MARK}”: {VERSION}."
         raise ChoiceRefused({"": said})
+    if len(data) > MOST_PARTS:
+        raise ChoiceRefused({"": f"It has {len(data):,} parts; no bridge writes so many."})
     number = data[MARK]
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise ChoiceRefused({MARK: f"It must be a whole number from 1 to {VERSION}."})

@@ -1,13 +1,16 @@
 """The one place where requests are counted, before anything else is done for them."""
 
+import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.web.address import client_address, neighbourhood
 from app.web.bridge import Bridge
-from app.web.limits import STATIC, rate_of
-from app.web.session import the_visitor
+from app.web.limits import STATIC, TOLD, rate_of
+from app.web.session import Visitor, the_visitor
 from app.web.views import too_many
+
+log = structlog.get_logger()
 
 
 class Door:
@@ -33,9 +36,24 @@ class Door:
             visitor = request.state.visitor = await the_visitor(request, self.bridge)
             who = who if visitor.account_id is None else f"account {visitor.account_id}"
         if wait := self.bridge.limits.wait(rate, who, self.bridge.now()):
+            if not self.bridge.limits.wait(TOLD, who, self.bridge.now()):
+                tell_refusal(request, self.bridge, "too_many")
             await too_many(request, wait)(scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+
+def tell_refusal(request: Request, bridge: Bridge, code: str) -> None:
+    """Write into the log that somebody was refused something: who, from where, and why."""
+    told: dict[str, object] = {
+        "path": request.url.path,
+        "code": code,
+        "client": address_of(request, bridge),
+    }
+    visitor = getattr(request.state, "visitor", None)
+    if isinstance(visitor, Visitor) and visitor.account_id is not None:
+        told["account"] = visitor.account_id
+    log.info("refused", **told)
 
 
 def address_of(request: Request, bridge: Bridge) -> str:

@@ -18,6 +18,8 @@ KEPT = frozenset(
 EMPTY = frozenset({"br", "hr"})
 # Neither they nor what stands in them is words.
 DROPPED = frozenset({"script", "style", "template", "noscript", "iframe", "object", "svg", "math"})
+# Of what is nested deeper, the words alone are shown.
+DEEPEST = 50
 
 
 def harmless(html: str) -> Markup:
@@ -28,25 +30,27 @@ def harmless(html: str) -> Markup:
     return Markup(shown(BeautifulSoup(html, "html.parser")))  # noqa: S704 - each part was escaped
 
 
-def shown(node: Tag) -> str:
+def shown(node: Tag, depth: int = 0) -> str:
     """Return what is inside ``node``, part by part."""
+    if depth > DEEPEST:
+        return escape(node.get_text())
     parts = []
     for child in node.children:
         if isinstance(child, Tag):
-            parts.append(tag(child))
+            parts.append(tag(child, depth + 1))
         elif isinstance(child, NavigableString) and not isinstance(child, PreformattedString):
             parts.append(escape(str(child)))
     return "".join(parts)
 
 
-def tag(element: Tag) -> str:
+def tag(element: Tag, depth: int) -> str:
     """Return an element with the attributes that matter."""
     name = element.name.lower()
     if name in DROPPED:
         return ""
     if name == "img":
         return f"[{escape(str(element.get('alt') or 'picture'))}]"
-    inside = shown(element)
+    inside = shown(element, depth)
     if name not in KEPT:
         return inside
     if name in EMPTY:

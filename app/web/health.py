@@ -20,6 +20,7 @@ from app.settings import is_loopback_host
 from app.store import instance
 from app.store.instance import Counts, Pulse, age
 from app.web.bridge import Bridge, TheBridge
+from app.web.door import tell_refusal
 
 router = APIRouter()
 
@@ -96,6 +97,7 @@ async def metrics(request: Request, bridge: TheBridge) -> Response:
     """Return all figures, to those who hold METRICS_TOKEN or, without one, are on this machine."""
     token = bridge.settings.metrics_token
     if token and not holds(request, token):
+        tell_refusal(request, bridge, "wrong_token")
         return PlainTextResponse(
             "Send METRICS_TOKEN as: Authorization: Bearer …\n",
             status_code=401,

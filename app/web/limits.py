@@ -25,6 +25,8 @@ ASK = Rate("ask", 30, timedelta(seconds=5))
 STATIC = Rate("static", 1000, timedelta(seconds=0.01))
 # Of everybody together. It only spares us work: the right code is never refused because of it.
 WRONG_CODES = Rate("wrong codes", 100, timedelta(seconds=30))
+# How often the log tells that somebody asks too often: a flood shall not fill the disk as well.
+TOLD = Rate("told", 1, timedelta(minutes=1))
 
 ASKING = frozenset(
     {

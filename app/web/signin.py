@@ -24,7 +24,7 @@ from app.vault import digest, random_text
 from app.web import admission, session
 from app.web.bridge import Bridge, TheBridge
 from app.web.browsers import browser_of
-from app.web.door import address_of
+from app.web.door import address_of, tell_refusal
 from app.web.limits import WRONG_CODES
 from app.web.session import TheForm, ThePerson, TheVisitor, text_of
 from app.web.views import landing, render, too_many
@@ -50,7 +50,7 @@ async def signin(
         found.required_micropub()
         return depart(request, bridge, code, found)
     except SignInError as error:
-        log.info("refused", path="/signin", code=error.code, client=address_of(request, bridge))
+        tell_refusal(request, bridge, error.code)
         if wait := of_wrong_codes(bridge, error):
             return too_many(request, wait)
         return await landing(request, bridge, visitor, me=me, error=error)
