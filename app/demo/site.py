@@ -26,6 +26,13 @@ from app.demo.site_posts import Post, Properties, Sent, Shelf, instant
 __all__ = ["Answer", "Dropped", "Habits", "Held", "Post", "Seen", "SimulatedSite"]
 
 HERE = Path(__file__).parent
+PAGES = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 # Posts may hold HTML of their author, as on any blog; scripts are never among it.
 POLICY = "default-src 'self'; img-src * data:; script-src 'none'; base-uri 'none'"
 
@@ -76,14 +83,7 @@ class SimulatedSite:
         self.person = {"name": name, "url": self.me, "photo": f"{origin}/portrait.svg"}
         self.now = now
         self.record = Record()
-        self.templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self.templates.globals |= {"person": self.person, "origin": origin, "habits": habits}
+        self.everywhere = {"person": self.person, "origin": origin, "habits": habits}
         self.mishaps = MISHAPS if with_mishaps else {}
         self.indieauth = IndieAuth(
             origin, now=now, habits=habits, profile=self.person, page=self.page
@@ -192,5 +192,5 @@ class SimulatedSite:
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:  # noqa: ANN401 - whatever the template shows
         """Return ``template`` as an HTML page."""
-        html = self.templates.get_template(template).render(context)
+        html = PAGES.get_template(template).render(self.everywhere | context)
         return HTMLResponse(html, status, {"Content-Security-Policy": POLICY})
