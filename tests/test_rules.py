@@ -242,6 +242,13 @@ def test_the_document_tells_each_condition_and_all_that_can_be_done() -> None:
     assert column("What is done", 0) == list(DONE.values())
 
 
+def test_the_document_tells_each_field_in_the_file_of_settings() -> None:
+    example = json.loads(DOCS.read_text(encoding="utf-8").split("```json\n")[1].split("```")[0])
+
+    assert to_json(from_json(example)) == example
+    assert {name for rule in example["rules"] for name in rule} == set(Rule.__dataclass_fields__)
+
+
 def test_a_decision_names_its_rule_in_the_words_of_that_time() -> None:
     rules = Rules((Rule(text="nothing"), Rule(SKIP, "episode", genre="reality")))
 

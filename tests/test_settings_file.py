@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from app.demo.catalogue import DUNE
 from app.errors import ChoiceRefused
 from app.outbox import Unsure
+from app.rules import Rule, Rules, Then
+from app.rules import to_json as rules_to_json
 from app.store import accounts, choices
 from app.store.choices import MARK, PARTS, VERSION, exported, read
 from app.style import Shape, Style, Templates, to_json
@@ -45,7 +47,10 @@ def problems(text: str) -> dict[str, str]:
 def test_what_was_exported_is_read_as_the_same() -> None:
     style = Style(shape=Shape.NOTE, html=True, film=Templates("Saw {{ title }}"), tells_note=True)
 
-    text = exported(account(style=to_json(style)), site(unsure_choice="again", unsure_hours=7))
+    rules = Rules((Rule(Then.SKIP, genre="reality"), Rule(hours=(22, 6))), tags=("seen",))
+    row = account(style=to_json(style), rules=rules_to_json(rules))
+
+    text = exported(row, site(unsure_choice="again", unsure_hours=7))
 
     assert json.loads(text)[MARK] == VERSION
     values = read(text)
@@ -53,6 +58,7 @@ def test_what_was_exported_is_read_as_the_same() -> None:
     assert values["timezone"] == "Europe/Vienna"
     assert values["lost_answers"] == (Unsure.AGAIN, 7)
     assert values["posts"] == style
+    assert values["rules"] == rules
 
 
 def test_a_file_of_the_first_version_is_understood() -> None:
@@ -70,9 +76,11 @@ def test_a_file_of_the_first_version_is_understood() -> None:
 
 
 def test_what_an_account_holds_that_no_file_can_is_left_out_or_as_at_first() -> None:
-    text = exported(account(timezone="Mars/Olympus", style={"shape": "round"}), site())
+    row = account(timezone="Mars/Olympus", style={"shape": "round"}, rules={"version": 9})
 
-    assert "timezone" not in read(text)
+    text = exported(row, site())
+
+    assert not {"timezone", "rules"} & read(text).keys()
     assert read(text)["posts"] == Style()
 
 
@@ -103,6 +111,8 @@ def test_a_file_of_countless_parts_is_refused_without_naming_each() -> None:
         ('{"ownyourtrakt": 1, "lost_answers": {"hours": 0}}', "lost_answers.hours", "1 to 720"),
         ('{"ownyourtrakt": 1, "posts": 1}', "posts.version", "an object"),
         ('{"ownyourtrakt": 1, "posts": {"version": 9}}', "posts.version", "newer"),
+        ('{"ownyourtrakt": 1, "rules": {"version": 9}}', "rules.version", "newer"),
+        ('{"ownyourtrakt": 1, "rules": {"rules": [{}]}}', "rules.1.then", "publish"),
         ('{"ownyourtrakt": 1, "posts": {"film": {"slug": "{{ a }}"}}}', "posts.film.slug", "“a”"),
     ],
 )  # fmt: skip
@@ -144,7 +154,8 @@ async def test_a_file_brings_all_choices_to_another_account(world: World) -> Non
 
     await world.browser.visit("/settings")
     await world.browser.visit(HERE)
-    await world.browser.press("Import", file=OLD)
+    rules = {"rules": [{"then": "publish", "tags": ["best"]}]}
+    await world.browser.press("Import", file=json.dumps({**json.loads(OLD), "rules": rules}))
 
     assert "Imported. All that the file names is now as it says." in world.browser.text
     answer = await world.browser.visit(f"{HERE}/{NAME}")
@@ -154,6 +165,7 @@ async def test_a_file_brings_all_choices_to_another_account(world: World) -> Non
     await world.check_now()
     (post,) = world.site.posts
     assert post.properties["summary"] == ["Saw Dune"]
+    assert "best" in post.properties["category"]
 
 
 async def test_a_file_with_a_fault_changes_nothing_and_says_where_it_is(world: World) -> None:

@@ -16,7 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.errors import ChoiceRefused
 from app.hentry import zone
 from app.outbox import LONGEST_HOURS, Unsure
-from app.store import accounts
+from app.rules import Rules, RulesError
+from app.rules import from_json as rules_from_json
+from app.rules import to_json as rules_to_json
+from app.store import accounts, rules
 from app.style import from_json, kept, to_json
 from app.tables import AccountRow, SiteRow
 
@@ -71,6 +74,33 @@ async def keep_unsure(
     await accounts.set_unsure_choice(session, key, *chosen, now)
 
 
+def write_rules(account: AccountRow, _: SiteRow) -> object:
+    """Return an account's rules as plain data, None where nobody can tell what they are."""
+    try:
+        return rules_to_json(rules.of(account))
+    except RulesError:
+        return None
+
+
+def read_rules(data: object) -> Rules:
+    """Return a person's rules; what is wrong is told by the number of the rule and its field."""
+    try:
+        return rules_from_json(data)
+    except RulesError as error:
+        raise ChoiceRefused(
+            {
+                f"{problem.number or ''}.{problem.field}".lstrip("."): problem.said
+                for problem in error.problems
+            }
+        ) from error
+
+
+async def keep_rules(session: AsyncSession, key: int, found: Rules, now: datetime) -> None:
+    """Store what `read_rules` returned; ``now`` does not matter."""
+    del now
+    rules.put(await rules.hold(session, key), found)
+
+
 PARTS = {
     "timezone": Part(
         lambda account, _: account.timezone if zone(account.timezone) else None,
@@ -87,6 +117,7 @@ PARTS = {
         from_json,
         lambda session, key, style, _: accounts.set_style(session, key, to_json(style)),
     ),
+    "rules": Part(write_rules, read_rules, keep_rules),
 }
 
 
