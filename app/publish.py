@@ -265,6 +265,9 @@ async def decision_over(session: AsyncSession, due: Due) -> Decision | None:
     has_rules = due.account.rules is not None
     again = has_rules and due.watch.id in await watches.earlier(session, [due.watch])
     decision = rules.decided(due.account, due.watch, again=again, post=due.row)
+    if decision.then in rules.impossible(due.site):
+        # It might be shown to everybody.
+        raise ValueError(f"{decision.said}; your site is known not to do that")
     due.row.decision = decision_to_json(decision)
     return decision
 

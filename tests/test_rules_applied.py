@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from app.abilities import Ability, overruled, to_json
 from app.demo import catalogue
 from app.demo.catalogue import DUNE, LIES, SECRETS, EpisodeOf
 from app.hentry import properties_of
 from app.rules import Rule, Rules, Then
-from app.store import rules
-from app.tables import PostRow, WatchRow
+from app.store import abilities, rules
+from app.tables import PostRow, SiteRow, WatchRow
 from tests.world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -91,6 +92,25 @@ async def test_a_rule_sends_drafts_private_and_unlisted_posts(
     found = {name: properties[name] for name in ("post-status", "visibility") if name in properties}
     assert found == told
     assert await world.states() == {"published": 1}
+
+
+@pytest.mark.parametrize("then", [Then.DRAFT, Then.UNLISTED])
+async def test_what_a_site_would_show_to_more_people_than_a_rule_says_is_not_sent(
+    world: World, then: Then
+) -> None:
+    await world.ready()
+    await with_rules(world, Rule(then, "movie"))
+    cannot = {Ability.DRAFTS: False, Ability.VISIBILITY: False}
+    async with world.bridge.database.writing() as session:
+        site = await session.get(SiteRow, 1)
+        assert site is not None
+        site.abilities = to_json(overruled(abilities.of(site), cannot, world.clock()))
+
+    await watched(world, DUNE, LIES)
+
+    assert await world.states() == {"refused": 1, "published": 1}
+    await its(world, "Dune")
+    assert "your site is known not to do that" in world.browser.text
 
 
 def body_of(post: PostRow) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """Making rules, as a person with a browser does it."""
 
+from dataclasses import replace
+
 import html5lib
 import pytest
 
+from app.abilities import Target, to_json
 from app.demo.catalogue import DUNE, LIES
 from app.rules import Rule, Rules, Then, key_of
-from app.store import rules
-from app.tables import AccountRow
+from app.store import abilities, rules
+from app.tables import AccountRow, SiteRow
 from tests.world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -173,6 +176,26 @@ async def test_there_is_room_for_so_many_rules_and_no_more(world: World) -> None
 
     assert "no room for more rules" in world.browser.text
     assert len((await stored(world)).rules) == 50
+
+
+async def test_the_places_that_the_site_names_can_be_chosen(world: World) -> None:
+    await world.sign_in()
+    places = (Target("https://m.example/@ada", "Mastodon"), Target("b", "Bluesky"))
+    await world.browser.visit(PAGE)
+    assert "Yours names no such place" in world.browser.text
+    async with world.bridge.database.writing() as session:
+        site = await session.get(SiteRow, 1)
+        assert site is not None
+        site.abilities = to_json(replace(abilities.of(site), targets=places))
+
+    await world.browser.visit(PAGE)
+    assert "Only where I tick, or nowhere Mastodon Bluesky" in world.browser.text
+    await world.browser.press("Save", has_targets="yes", targets="b")
+    assert (await stored(world)).targets == ("b",)
+    await add(world, kind="movie", then="publish", has_targets="yes")
+
+    assert (await stored(world)).rules == (Rule(kind="movie", targets=()),)
+    is_well_formed(world)
 
 
 async def test_an_unknown_rule_is_not_found(world: World) -> None:

@@ -275,6 +275,7 @@ def rule(**values: object) -> Page:
         "genres": [("drama", "Drama")],
         "hours": HOURS,
         "thens": THEN,
+        "impossible": {Then.DRAFT},
         "done": WOULD_HAVE,
         "offered": [],
         "wrong": {},

@@ -7,15 +7,22 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.abilities import Ability
 from app.hentry import zone
 from app.outbox import Why
 from app.rules import Decision, Facts, Rules, RulesError, Then, decide, kept, to_json
-from app.store import watches
-from app.tables import AccountRow, PostRow, WatchRow
+from app.store import abilities, watches
+from app.tables import AccountRow, PostRow, SiteRow, WatchRow
 from app.watch import Watch
 
 # A rule is tried on so many of the last watches.
 TRIED_ON = 500
+# What a site must be able to do, so that nothing is shown to more people than a rule says.
+NEEDS = {
+    Then.DRAFT: Ability.DRAFTS,
+    Then.PRIVATE: Ability.VISIBILITY,
+    Then.UNLISTED: Ability.VISIBILITY,
+}
 
 
 def of(account: AccountRow) -> Rules:
@@ -48,6 +55,12 @@ def decided(
         raise ValueError("its watch could not be read")
     wanted = post is not None and post.why == Why.WANTED
     return decide(of(account), watch, facts_of(account, row, again=again), wanted=wanted)
+
+
+def impossible(site: SiteRow) -> set[Then]:
+    """Return what a site is known not to do, so that no rule may ask it."""
+    known = abilities.of(site)
+    return {then for then, ability in NEEDS.items() if known.can(ability) is False}
 
 
 def skips(account: AccountRow, watch: Watch) -> bool:

@@ -20,7 +20,7 @@ from app.rules import (
     rule_from_json,
     words,
 )
-from app.store import rules
+from app.store import abilities, rules
 from app.tables import AccountRow, SiteRow, WatchRow
 from app.web.bridge import Bridge, TheBridge
 from app.web.pages import show
@@ -201,9 +201,9 @@ def offered(site: SiteRow, found: Rules) -> list[tuple[str, str]]:
 
     What the rules name is offered as well: the site may have forgotten it.
     """
-    del site
+    names = {target.uid: target.name for target in abilities.of(site).targets}
     used = [*(found.targets or ()), *(uid for rule in found.rules for uid in rule.targets or ())]
-    return [(uid, uid) for uid in dict.fromkeys(used)]
+    return [(uid, names.get(uid, uid)) for uid in dict.fromkeys([*names, *used])]
 
 
 @router.post(HERE)
@@ -260,6 +260,7 @@ def rule_page(
         genres=[(genre, genre_name(genre)) for genre in genres],
         hours=HOURS,
         thens=THEN,
+        impossible=rules.impossible(person.site),
         done=WOULD_HAVE,
         offered=offered(person.site, readable(person.account)),
         **values,
