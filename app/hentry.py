@@ -122,6 +122,13 @@ def form(entry: Mf2) -> str:
     return urlencode(fields)
 
 
+def known(watch: Watch, telling: Telling) -> dict[str, Any]:
+    """Return by its variable all that a template can tell of ``watch``. Raises as `hentry`."""
+    watch, telling = fitting(watch, telling)
+    when = watch.watched_at and watch.watched_at.astimezone(telling.zone)
+    return all_facts(watch, when, telling).variables()
+
+
 def content_type(text: str) -> str:
     """Return as what a body is to be sent: each tells by its first sign what it is.
 

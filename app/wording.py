@@ -267,9 +267,9 @@ def judge_part(node: nodes.Node) -> None:
         raise NotAllowed(f"{where}{said} cannot be used. {WAY_OUT}")
     match node:
         case nodes.Name(name=name) if name not in VARIABLES:
-            raise NotAllowed(f"{where}there is no variable “{name[:40]}”{meant(name, VARIABLES)}.")
+            raise NotAllowed(f"{where}there is no variable “{name[:40]}”{meant(name, VARIABLES)}")
         case nodes.Filter(name=name) if name not in FILTERS:
-            raise NotAllowed(f"{where}there is no filter “{name[:40]}”{meant(name, FILTERS)}.")
+            raise NotAllowed(f"{where}there is no filter “{name[:40]}”{meant(name, FILTERS)}")
         case nodes.Filter(node=None):
             raise NotAllowed(f"{where}{{% filter %}} cannot be used. {WAY_OUT}")
         case nodes.Filter() if node.dyn_args or node.dyn_kwargs:
@@ -279,7 +279,7 @@ def judge_part(node: nodes.Node) -> None:
 def meant(name: str, known: tuple[str, ...] | dict[str, Any]) -> str:
     """Return which of the known names may have been meant, or what they are."""
     near = difflib.get_close_matches(name[:40], known, n=1)
-    return f"; did you mean “{near[0]}”?" if near else f"; there are {', '.join(sorted(known))}"
+    return f"; did you mean “{near[0]}”?" if near else f"; there are {', '.join(sorted(known))}."
 
 
 def rendered(source: str, facts: Facts, *, html: bool = False) -> str:

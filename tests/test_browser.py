@@ -170,6 +170,7 @@ async def word_films(page: Page) -> None:
     await page.keyboard.type("<p>On my sofa: {{ titel }} {{ url }}</p>")
     await page.get_by_text("did you mean “title”?").wait_for()
     assert await page.locator("#film-content").get_attribute("aria-invalid") == "true"
+    assert await page.locator("[aria-invalid]").count() == 1
     assert await told.get_by_role("link", name="Dune (2021)").is_visible()
     await page.keyboard.press("Control+A")
     await page.keyboard.type("<p>On my sofa: {{ title }} {{ url }}</p>")

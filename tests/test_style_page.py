@@ -58,6 +58,7 @@ async def test_the_preview_tells_the_last_film_and_episode_and_saves_nothing(wor
     assert "The last film you watched." in world.browser.text
     assert "They are not saved yet." in world.browser.text
     assert await stored(world) == Style()
+    assert re.search(r"title Dune .* again yes times 2 years 2 ", world.browser.text)
     as_json, as_form = (one.get_text() for one in world.browser.document.select("pre")[:2])
     assert json.loads(as_json)["properties"]["content"] == [film]
     assert parse_qs(as_form)["content"] == [film]
@@ -95,6 +96,8 @@ async def test_what_is_wrong_stands_beside_its_field_and_keeps_what_was_typed(
     assert problem is not None
     assert "did you mean “title”?" in problem.get_text()
     assert "Nothing was saved." in world.browser.text
+    (way,) = world.browser.document.find_all("a", string="Go to it.")
+    assert way["href"] == f"#{problem['id']}"
     assert await stored(world) == Style()
 
 
@@ -111,6 +114,9 @@ async def test_a_preset_fills_in_the_shape_and_leaves_the_words(world: World) ->
     ]
     assert chosen == ["form", "text", "off"]
     assert "dune-1jsilij" in world.browser.text
+    selected = world.browser.document.select_one("#preset [selected]")
+    assert selected is not None
+    assert selected["value"] == "micro.blog"
     assert "As form, which is what is sent" in world.browser.text
     assert await stored(world) == Style()
 
@@ -121,7 +127,7 @@ async def test_all_can_be_put_back_as_it_was_at_first(world: World) -> None:
     await world.browser.press("Save", language="fr", shape="note", tell_note="on")
     assert await stored(world) != Style()
 
-    await world.browser.press("As at first")
+    await world.browser.press("Reset all")
     await world.browser.press("Save")
 
     assert await stored(world) == Style()

@@ -319,6 +319,7 @@ def style_page(style: Style | None = None, *, problem: str = "", **values: objec
             sent=body(a_watch(an_episode(HOSTILE)), telling)[0],
             is_form=chosen.shape is Shape.FORM,
             other=None if chosen.html else "h=entry",
+            known={"title": HOSTILE, "again": True, "rating": ""},
         ),
     ]
     full: Values = {
@@ -328,6 +329,7 @@ def style_page(style: Style | None = None, *, problem: str = "", **values: objec
         "previews": [] if problem else previews,
         "presets": PRESETS.values(),
         "suggested": PRESETS["wordpress"],
+        "preset": "wordpress",
         "languages": {"en": "English", "de": "Deutsch"},
         "usual": usual(chosen),
         "longest": LONGEST,

@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 
 from app.hentry import Telling, facts_of
 from app.languages import SPEECH, Language, caption, day, english_ordinal, repeat
+from app.style import MOST_SHOWS
 from app.watch import Ids, Movie, Show
 from app.wording import (
+    DEEPEST,
     FILTERS,
     LONGEST,
     LONGEST_NOTE,
+    LONGEST_SLUG,
+    LONGEST_VALUE,
     MOST_BYTES,
+    MOST_PARTS,
     SAMPLES,
     VARIABLES,
     Count,
@@ -262,10 +267,14 @@ def test_a_slug_holds_only_what_an_address_can(text: str, slug: str) -> None:
     assert slugged(text) == slug
 
 
+def section(heading: str) -> str:
+    """A section of docs/wording.md."""
+    return DOCS.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
 def table(heading: str) -> list[str]:
     """The names in the first column of a table of docs/wording.md."""
-    section = DOCS.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"^\| `([a-z_]+)", section, re.MULTILINE)
+    return re.findall(r"^\| `([a-z_]+)", section(heading), re.MULTILINE)
 
 
 def test_the_documentation_names_every_variable_and_every_filter() -> None:
@@ -280,3 +289,37 @@ def test_every_example_in_the_documentation_can_be_saved() -> None:
     assert examples
     for source in examples:
         check(source, html="<" in source)
+
+
+def test_what_the_documentation_says_is_refused_is_refused_and_what_instead_is_not() -> None:
+    (*_, listed) = section("What cannot be used").partition("\n- ")
+    refused, meant = 0, 0
+    for line in listed.splitlines():
+        wrong, _, instead = line.partition(";")
+        for source in re.findall(r"`([^`]+)`", wrong):
+            with pytest.raises(NotAllowed):
+                check(source)
+            refused += 1
+        for source in re.findall(r"`([^`]+)`", instead):
+            check(source)
+            meant += 1
+
+    assert (refused, meant) == (21, 7)
+
+
+def test_the_documentation_names_every_limit() -> None:
+    numbers = re.findall(r"^\| ([\d,]+) \|", section("Limits"), re.MULTILINE)
+
+    assert [int(number.replace(",", "")) for number in numbers] == [
+        *(LONGEST, MOST_PARTS, DEEPEST, MOST_BYTES, LONGEST_VALUE, LONGEST_NOTE, LONGEST_SLUG),
+        MOST_SHOWS,
+    ]
+
+
+@pytest.mark.parametrize("language", Language)
+def test_the_documentation_shows_how_each_language_tells_a_watch(language: Language) -> None:
+    again = replace(FILM, again=True, repeat=repeat(3, 5, language))
+    first, later = (rendered(default_summary(language), facts) for facts in (FILM, again))
+
+    line = f"| {SPEECH[language].name} | {first} | {later} |"
+    assert line.replace("\xa0", " ") in section("In each language").replace("\xa0", " ")

@@ -1,7 +1,7 @@
 """How a person's posts look: the form, and their own last film and episode told that way."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import wording
-from app.hentry import Mf2, Telling, body, hentry, zone
+from app.hentry import Mf2, Telling, body, hentry, known, zone
 from app.languages import SPEECH
 from app.presets import PRESETS, suggested
 from app.store import abilities, accounts, watches
@@ -56,7 +56,8 @@ class Preview:
     """One watch as its post would tell of it; ``problem`` says why it cannot be told.
 
     ``text`` is the content as a page shows it, ``sent`` the request as it would leave, ``is_form``
-    in which form; ``other`` says the same in the other form, None where that cannot be.
+    in which form; ``other`` says the same in the other form, None where that cannot be. ``known``
+    is what each variable holds.
     """
 
     caption: str
@@ -67,6 +68,7 @@ class Preview:
     sent: str = ""
     is_form: bool = False
     other: str | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
 @router.get(HERE)
@@ -82,12 +84,14 @@ async def page(
     data: Mapping[str, Any],
     *,
     unsaved: str | None = None,
+    preset: str | None = None,
 ) -> Response:
     """Return the page with this style in its fields, what is wrong beside them, and previews."""
     try:
         chosen, problems = from_json(data), {}
     except StyleRefused as refused:
         chosen, problems = None, refused.problems
+    recognised = suggested(abilities.of(person.site).server)
     return show(
         request,
         bridge,
@@ -100,7 +104,8 @@ async def page(
         unsaved=unsaved,
         previews=await previews(bridge, person, chosen) if chosen else [],
         presets=PRESETS.values(),
-        suggested=suggested(abilities.of(person.site).server),
+        suggested=recognised,
+        preset=recognised.name if preset is None and recognised else preset,
         languages={str(language): speech.name for language, speech in SPEECH.items()},
         usual=usual(chosen or Style()),
         longest=wording.LONGEST,
@@ -123,11 +128,12 @@ async def change(request: Request, bridge: TheBridge, person: ThePerson, form: T
     if wanted == "reset":
         return await page(request, bridge, person, to_json(Style()), unsaved="reset")
     if wanted != "save":
-        preset = PRESETS.get(text_of(form, "preset"))
+        name = text_of(form, "preset")
+        preset = PRESETS.get(name)
         if preset and wanted == "preset":
             content = "html" if preset.html else "text"
             data |= {"shape": str(preset.shape), "content": content}
-        return await page(request, bridge, person, data, unsaved="preview")
+        return await page(request, bridge, person, data, unsaved="preview", preset=name)
     try:
         chosen = from_json(data)
     except StyleRefused:
@@ -182,6 +188,7 @@ async def preview(
         sent=body(watch, telling)[0],
         is_form=style.shape is Shape.FORM,
         other=otherwise(watch, telling),
+        known=known(watch, telling),
     )
 
 

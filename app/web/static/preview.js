@@ -16,7 +16,7 @@ async function previewed(signal) {
     part.hidden = next.hidden;
     if (part.textContent !== next.textContent) part.textContent = next.textContent;
   }
-  for (const field of form.querySelectorAll("[aria-describedby]")) {
+  for (const field of form.querySelectorAll('[aria-describedby*="-problem"]')) {
     const problem = document.getElementById(field.getAttribute("aria-describedby").split(" ")[0]);
     if (problem.hidden) field.removeAttribute("aria-invalid");
     else field.setAttribute("aria-invalid", "true");
