@@ -1,18 +1,19 @@
 """What holds for every route; the routes come from the app, so that a new one is not forgotten."""
 
+import asyncio
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import httpx2
 import pytest
 from bs4 import BeautifulSoup
 from fastapi import FastAPI
-from sqlalchemy import Column, Table, select, text
+from sqlalchemy import Column, Table, delete, select, text
 from sqlmodel import SQLModel
 from structlog.testing import capture_logs
 
 from app.notify import label
-from app.store import sessions
+from app.store import accounts, sessions
 from app.vault import digest
 from app.web.limits import ASK
 from app.web.session import LARGEST_FORM_OF_A_STRANGER, cookie_name
@@ -322,3 +323,59 @@ async def test_errors_and_files_carry_what_protects_them(tmp_path: Path, clock: 
             assert answer.status_code == status, path
             check_headers(answer, path)
         assert "Traceback" not in found[-1][2].text
+
+
+# --- Who is deleted in another window in that very moment ---
+
+
+class Queue(asyncio.Lock):
+    """The turn to write, which tells that somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = asyncio.Event()
+
+    async def acquire(self) -> Literal[True]:
+        if self.locked():
+            self.waits.set()
+        return await super().acquire()
+
+
+async def put_back(world: World, before: Rows) -> None:
+    async with world.bridge.database.writing() as session:
+        for table in reversed(SQLModel.metadata.sorted_tables):
+            await session.execute(delete(table))
+        for table in SQLModel.metadata.sorted_tables:
+            names = [column.name for column in table.columns]
+            if found := [dict(zip(names, row, strict=True)) for row in before[table.name]]:
+                await session.execute(table.insert(), found)
+
+
+async def test_a_form_whose_account_is_deleted_meanwhile_breaks_nothing(world: World) -> None:
+    await a_bunch(world)
+    token = await token_of(world.browser)
+    before = await rows(world)
+    broken = []
+
+    for path in all_ways(world, "POST"):
+        world.bridge.limits.buckets.clear()
+        world.bridge.database.turn = queue = Queue()
+        client = nobody(world)
+        client.cookies = httpx2.Cookies(world.browser.client.cookies)
+        data = {**FORMS[path], "csrf": token}
+        async with client:
+            async with world.bridge.database.writing() as session:
+                ours = {"Origin": BRIDGE}
+                sent = asyncio.create_task(
+                    client.post(BRIDGE + of_ada(path), data=data, headers=ours)
+                )
+                waits = asyncio.create_task(queue.waits.wait())
+                await asyncio.wait({sent, waits}, return_when=asyncio.FIRST_COMPLETED)
+                await accounts.remove(session, ADA, world.bridge.vault)
+            answer = await sent
+            waits.cancel()
+        if answer.status_code == 500 or (await rows(world))["account"]:
+            broken.append(path)
+        await put_back(world, before)
+
+    assert broken == []

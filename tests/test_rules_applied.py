@@ -26,7 +26,9 @@ async def with_rules(
     targets: tuple[str, ...] | None = None,
 ) -> None:
     async with world.bridge.database.writing() as session:
-        rules.put(await rules.hold(session, 1), Rules(listed, tags, targets))
+        account = await rules.hold(session, 1)
+        assert account is not None
+        rules.put(account, Rules(listed, tags, targets))
 
 
 async def watched(world: World, *works: catalogue.Work) -> None:
@@ -273,7 +275,9 @@ async def test_a_bunch_that_the_person_posts_is_posted_whatever_the_rules_say(
 
 async def damaged(world: World, data: dict[str, Any]) -> None:
     async with world.bridge.database.writing() as session:
-        (await rules.hold(session, 1)).rules = data
+        account = await rules.hold(session, 1)
+        assert account is not None
+        account.rules = data
 
 
 async def test_one_rule_that_cannot_be_read_stops_neither_posts_nor_other_rules(

@@ -27,7 +27,9 @@ async def stored(world: World, account_id: int = 1) -> Rules:
 
 async def store(world: World, *listed: Rule) -> None:
     async with world.bridge.database.writing() as session:
-        rules.put(await rules.hold(session, 1), Rules(listed))
+        account = await rules.hold(session, 1)
+        assert account is not None
+        rules.put(account, Rules(listed))
 
 
 async def add(world: World, button: str = "Save", **typed: str) -> None:

@@ -88,6 +88,8 @@ def test_a_file_of_countless_parts_is_refused_without_naming_each() -> None:
     text = json.dumps({MARK: VERSION} | dict.fromkeys(map(str, range(1000)), 0))
 
     assert list(problems(text)) == [""]
+    inside = json.dumps({MARK: VERSION, "rules": dict.fromkeys(map(str, range(1000)), 0)})
+    assert len(problems(inside)) == 101
 
 
 @pytest.mark.parametrize(

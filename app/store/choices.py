@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,6 +30,8 @@ VERSION = 1
 MARK = "ownyourtrakt"
 # Each part that nobody knows is named; no bridge will ever write so many.
 MOST_PARTS = 100
+# Nobody reads on, and a page of fifty thousand faults would keep everybody waiting.
+MOST_FAULTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ def read_rules(data: object) -> Rules:
 async def keep_rules(session: AsyncSession, key: int, found: Rules, now: datetime) -> None:
     """Store what `read_rules` returned; ``now`` does not matter."""
     del now
-    rules.put(await rules.hold(session, key), found)
+    if account := await rules.hold(session, key):
+        rules.put(account, found)
 
 
 PARTS = {
@@ -148,6 +152,9 @@ def read(text: str) -> dict[str, Any]:
             problems |= {
                 f"{name}.{field}".rstrip("."): said for field, said in refused.problems.items()
             }
+    if len(problems) > MOST_FAULTS:
+        told = dict(islice(problems.items(), MOST_FAULTS))
+        raise ChoiceRefused({"": f"It has {len(problems):,} faults; the first are told.", **told})
     if problems:
         raise ChoiceRefused(problems)
     return values

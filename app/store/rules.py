@@ -30,12 +30,15 @@ def of(account: AccountRow) -> Rules:
     return kept(account.rules)
 
 
-async def hold(session: AsyncSession, account_id: int) -> AccountRow:
-    """Return an account, locked until the transaction ends: its rules are about to change."""
+async def hold(session: AsyncSession, account_id: int) -> AccountRow | None:
+    """Return an account, locked until the transaction ends: its rules are about to change.
+
+    None: it was deleted meanwhile.
+    """
     rows = await session.scalars(
         select(AccountRow).where(col(AccountRow.id) == account_id).with_for_update()
     )
-    return rows.one()
+    return rows.one_or_none()
 
 
 def put(account: AccountRow, rules: Rules) -> None:

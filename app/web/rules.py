@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import SignInError
 from app.rules import (
@@ -24,7 +25,7 @@ from app.store import abilities, rules
 from app.tables import AccountRow, SiteRow, WatchRow
 from app.web.bridge import Bridge, TheBridge
 from app.web.pages import show
-from app.web.session import Form, Person, TheForm, ThePerson, text_of
+from app.web.session import Form, Person, SignedOut, TheForm, ThePerson, text_of
 
 router = APIRouter()
 
@@ -206,6 +207,14 @@ def offered(site: SiteRow, found: Rules) -> list[tuple[str, str]]:
     return [(uid, names.get(uid, uid)) for uid in dict.fromkeys([*names, *used])]
 
 
+async def held(writing: AsyncSession, person: Person) -> AccountRow:
+    """Return the person's account, to change its rules. Raises SignedOut if it is gone."""
+    account = await rules.hold(writing, person.id)
+    if account is None:
+        raise SignedOut
+    return account
+
+
 @router.post(HERE)
 async def save_usual(
     request: Request, bridge: TheBridge, person: ThePerson, form: TheForm
@@ -214,7 +223,7 @@ async def save_usual(
     typed = typed_in(form)
     data = {name: value for name, value in typed.data().items() if name in {"tags", "targets"}}
     async with bridge.database.writing() as writing:
-        account = await rules.hold(writing, person.id)
+        account = await held(writing, person)
         found = readable(account)
         try:
             usual = from_json(data)
@@ -279,7 +288,7 @@ async def save(request: Request, bridge: TheBridge, person: ThePerson, form: The
         trial = await tried(bridge, person, key, rule)
         return rule_page(request, bridge, person, typed, key=key, trial=trial)
     async with bridge.database.writing() as writing:
-        account = await rules.hold(writing, person.id)
+        account = await held(writing, person)
         found = readable(account)
         said = saying(found, key)
         if said == "saved":
@@ -330,7 +339,7 @@ async def order(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response
     if what not in {"up", "down", "delete"}:
         raise SignInError("malformed")
     async with bridge.database.writing() as writing:
-        account = await rules.hold(writing, person.id)
+        account = await held(writing, person)
         found = readable(account)
         place = place_of(found, key)
         if place is not None:
