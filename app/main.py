@@ -35,6 +35,7 @@ from app.settings import Settings
 from app.sources.budget import Budget
 from app.sources.trakt import Trakt
 from app.store import connections
+from app.tester import Tester
 from app.vault import Vault
 from app.web import (
     abilities,
@@ -51,6 +52,7 @@ from app.web import (
     signin,
     site,
     style,
+    trial,
 )
 from app.web.bridge import Bridge, the_bridge
 from app.web.door import Door, tell_refusal
@@ -125,7 +127,7 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     app.state.bridge = bridge
     # A look at a site for one watch comes before what a person decides about it.
     parts = (signin, connect, site, questions, history, pages)
-    choices = (style, rules, file, abilities, notifications)
+    choices = (style, rules, file, abilities, trial, notifications)
     for part in (*parts, *choices, health, operator):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
@@ -180,6 +182,7 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
     )
     # Strangers choose what the pages fetch; the work goes on however slow their names are.
     strangers = neighbour("site")
+    asker = replace(learner, http=strangers)
     bridge = Bridge(
         settings=settings,
         database=database,
@@ -189,7 +192,8 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
         now=now,
         poke=scheduler.poke,
         notifier=notifier,
-        learner=replace(learner, http=strangers),
+        learner=asker,
+        tester=Tester(replace(publisher, http=strangers, learner=asker)),
         metrics=metrics,
         started_at=now(),
         loss=loss_here(settings),

@@ -97,6 +97,8 @@ class SiteRow(Granted, table=True):
     gate_shut_at: datetime | None = None
     # What its endpoint can do and how that is known, see `app.abilities`.
     abilities: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
+    # The last test post and what became of it, see `app.trial`.
+    trial: dict[str, Any] | None = Field(default=None, sa_type=JSON_OR_NULL)
 
 
 class ConnectionRow(Granted, table=True):

@@ -12,7 +12,7 @@ import html5lib
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from app.abilities import Abilities, Ability, How, Server, Target, learned, met, overruled
+from app.abilities import Abilities, Ability, Finding, How, Server, Target, learned, met, overruled
 from app.errors import SignInError
 from app.hentry import Telling, body, hentry
 from app.notices import Kind
@@ -32,6 +32,8 @@ from app.tables import (
     SiteRow,
     WatchRow,
 )
+from app.trial import Asks, Stage, body_of
+from app.trial import Trial as TrialPost
 from app.web.abilities import HOW, WORDS
 from app.web.needs import Need
 from app.web.pages import Choice
@@ -337,6 +339,30 @@ def style_page(style: Style | None = None, *, problem: str = "", **values: objec
     return "style.html", base(**(full | values))
 
 
+def sent_now() -> str:
+    return body_of(Abilities(HOSTILE), Style(), NOW, as_form=False)
+
+
+HIDDEN = Finding(Ability.DRAFTS, can=True, how=How.KIND, at=NOW)
+
+
+def a_trial(stage: Stage, **changes: Any) -> TrialPost:  # noqa: ANN401 - any field of a trial
+    sent = {"what": HOSTILE, "method": "POST", "url": TRAP, "body": HOSTILE}
+    answered = {**sent, "status": 400, "headers": {"Location": HOSTILE}, "text": HOSTILE}
+    trial = TrialPost(
+        stage,
+        NOW,
+        "https://posts.ada.example/micropub",
+        sent_now(),
+        said=HOSTILE,
+        url="https://ada.example/7",
+        is_public=True,
+        exchanges=(sent, answered),
+        kept=HOSTILE,
+    )
+    return replace(trial, **changes)
+
+
 def findings(**values: object) -> Page:
     known = learned(
         met(Abilities(), "https://posts.ada.example/micropub", Server.WORDPRESS, NOW),
@@ -352,7 +378,13 @@ def findings(**values: object) -> Page:
         "style": Style(),
         "words": WORDS,
         "how": HOW,
+        "takes_json": False,
         "problem": None,
+        "trial": None,
+        "next_body": sent_now(),
+        "hides": Asks.DRAFT,
+        "hidden": None,
+        "may_delete": False,
     }
     return "abilities.html", base(**(full | values))
 
@@ -496,6 +528,16 @@ PAGES: dict[str, Page] = {
     "findings": findings(),
     "findings-none": findings(known=Abilities("https://ada.example/m"), server=None, preset=None),
     "findings-fit": findings(style=Style(html=True)),
+    "test-post-private": findings(hides=Asks.PRIVATE, hidden=HIDDEN, trial=a_trial(Stage.GONE)),
+    "test-post-open": findings(hides=Asks.NOTHING),
+    "test-post-kept": findings(hidden=replace(HIDDEN, how=How.POST)),
+    "test-post-sending": findings(trial=a_trial(Stage.SENDING, said="", exchanges=())),
+    "test-post-deleting": findings(trial=a_trial(Stage.DELETING)),
+    "test-post-sent": findings(trial=a_trial(Stage.SENT, url=TRAP, is_public=None)),
+    "test-post-hidden": findings(trial=a_trial(Stage.SENT, is_public=False), may_delete=True),
+    "test-post-nowhere": findings(trial=a_trial(Stage.SENT, url=None, said="")),
+    "test-post-refused": findings(trial=a_trial(Stage.REFUSED)),
+    "test-post-unsure": findings(trial=a_trial(Stage.UNSURE)),
     "findings-trouble": findings(problem="Your site did not answer"),
     "rules": rules(),
     "rules-none": rules(rules=[]),

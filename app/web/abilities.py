@@ -1,13 +1,18 @@
 """What the person's website can do: the page of findings, and the person's own word on them."""
 
+from datetime import UTC
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.abilities import Ability, How, Server, overruled
+from app.abilities import Abilities, Ability, How, Server, overruled
 from app.errors import SignInError, SiteError
+from app.hentry import zone
 from app.presets import suggested
-from app.store import abilities
-from app.style import Style, StyleRefused, from_json
+from app.store import abilities, trials
+from app.style import Shape, Style, StyleRefused, from_json
+from app.trial import Asks, asks, body_of
 from app.web.bridge import Bridge, TheBridge
 from app.web.pages import show
 from app.web.session import Form, Person, TheForm, ThePerson, text_of
@@ -65,6 +70,7 @@ SERVERS: dict[Server, str] = {
     Server.MICROBLOG_PUB: "microblog.pub",
     Server.DJANGO: "django-indieweb",
 }
+HIDING = {Asks.DRAFT: Ability.DRAFTS, Asks.PRIVATE: Ability.VISIBILITY}
 ANSWERS = {"": None, "yes": True, "no": False}
 
 
@@ -88,8 +94,23 @@ def page(request: Request, bridge: Bridge, person: Person, problem: str | None =
         style=style_of(person),
         words=WORDS,
         how=HOW,
+        takes_json=known.can(Ability.JSON),
         problem=problem,
+        trial=trials.of(person.site, bridge.now()),
+        **next_test(bridge, person, known),
     )
+
+
+def next_test(bridge: Bridge, person: Person, known: Abilities) -> dict[str, Any]:
+    """Return the test post that would be sent now, and who would see it."""
+    style, hides = style_of(person), asks(known)
+    at = bridge.now().astimezone(zone(person.account.timezone) or UTC)
+    return {
+        "next_body": body_of(known, style, at, as_form=style.shape is Shape.FORM),
+        "hides": hides,
+        "hidden": known.finding(HIDING[hides]) if hides in HIDING else None,
+        "may_delete": "delete" in person.site.scope.split(),
+    }
 
 
 def style_of(person: Person) -> Style:

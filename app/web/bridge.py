@@ -14,6 +14,7 @@ from app.metrics import Metrics
 from app.notify import Notifier
 from app.settings import Settings
 from app.sources.trakt import Trakt
+from app.tester import Tester
 from app.vault import Vault
 from app.web.limits import Limits
 
@@ -31,6 +32,7 @@ class Bridge:
     poke: Callable[[], None]
     notifier: Notifier
     learner: Learner
+    tester: Tester
     metrics: Metrics
     started_at: datetime
     limits: Limits = field(default_factory=Limits)

@@ -37,6 +37,9 @@ ASKING = frozenset(
         "/poll",
         "/check",
         "/settings/notifications/test",
+        "/settings/site/ask",
+        "/settings/site/test",
+        "/settings/site/test/delete",
     }
 )
 # An attacker may own more addresses than we can remember. Forgetting the one that was silent

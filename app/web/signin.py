@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 # ``update`` lets us read the list of posts on servers that ask for it (django-indieweb).
 SCOPE = "create update profile"
+# What is asked for besides where somebody wants a test post deleted; no key of ours may otherwise.
+DELETING = f"{SCOPE} delete"
 CALLBACK = "/callback"
 
 
@@ -48,7 +50,8 @@ async def signin(
             await admission.check_code(reading, bridge.settings, code)
         found = await discover_typed(bridge.http, me, bridge.settings.allow_private_networks)
         found.required_micropub()
-        return depart(request, bridge, code, found)
+        scope = DELETING if text_of(form, "may") == "delete" else SCOPE
+        return depart(request, bridge, code, found, scope)
     except SignInError as error:
         tell_refusal(request, bridge, error.code)
         if wait := of_wrong_codes(bridge, error):
@@ -76,7 +79,7 @@ async def signin_page() -> Response:
     return RedirectResponse("/", status_code=303)
 
 
-def depart(request: Request, bridge: Bridge, code: str, found: Discovery) -> Response:
+def depart(request: Request, bridge: Bridge, code: str, found: Discovery, scope: str) -> Response:
     """Return the redirect to the website's own sign-in."""
     # django-indieweb takes 32 characters at most; these are 192 random bits.
     state, verifier = random_text()[:32], random_text()
@@ -87,7 +90,7 @@ def depart(request: Request, bridge: Bridge, code: str, found: Discovery) -> Res
         redirect_uri=bridge.callback,
         state=state,
         verifier=verifier,
-        scope=SCOPE,
+        scope=scope,
         me=found.seen[0],
     )
     response = RedirectResponse(url, status_code=303)
@@ -105,6 +108,7 @@ def depart(request: Request, bridge: Bridge, code: str, found: Discovery) -> Res
         "name": found.name,
         "photo": found.photo,
         "server": found.server,
+        "scope": scope,
     }
     session.begin_flow(request, response, bridge, CALLBACK, state, content)
     return response
@@ -128,7 +132,7 @@ async def callback(request: Request, bridge: TheBridge) -> Response:
         redirect_uri=bridge.callback,
         code=code,
         verifier=flow["verifier"],
-        scope=SCOPE,
+        scope=flow.get("scope", SCOPE),
     )
     try:
         response = await arrive(request, bridge, flow, ends, token)
@@ -174,7 +178,7 @@ async def arrive(
             issued_at=now,
             expires_at=expiry(token.expires_in, now),
         ),
-        server=found.server if found else Server(flow["server"]),
+        server=found.server if found else Server(flow.get("server", Server.UNKNOWN)),
     )
     async with bridge.database.writing() as writing:
         await admission.admit(writing, bridge.settings, me, flow["code"])

@@ -107,6 +107,11 @@ SAID = {
     "start-then": "What you watched since then is posted too, the oldest first.",
     "start-now": "What you watched before you connected Trakt stays unposted.",
     "asked": "Your site has answered. This is what is known of it now.",
+    "test-sent": "The test post is on its way.",
+    "test-there": "A test post may be on your site already. Delete it first.",
+    "test-deleting": "The test post is being deleted.",
+    "test-none": "There is no test post that the bridge can delete.",
+    "test-gone": "The test post counts as gone.",
     "absent-gone": "The bridge asks Trakt for each of them once more, and then takes them as gone.",
 }
 
