@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    FilePayload,
+    Page,
+    async_playwright,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 if not CHROMIUM and not os.environ.get("CI"):
@@ -178,6 +185,15 @@ async def word_films(page: Page) -> None:
     assert await page.get_by_text("did you mean").is_hidden()
 
 
+async def import_a_file(page: Page, demo: Demo) -> None:
+    """Choose a file, which a script puts into the field for its text."""
+    await page.goto(f"{demo.bridge}/settings/file")
+    chosen = FilePayload(name="a.json", mimeType="application/json", buffer=b'{"ownyourtrakt": 1}')
+    await page.get_by_label("Choose the file").set_input_files(chosen)
+    await page.get_by_role("button", name="Import").click()
+    await page.get_by_text("Imported.").wait_for()
+
+
 async def test_a_person_words_their_posts_with_the_keyboard_alone(chromium: Browser) -> None:
     complaints: list[str] = []
     context = await chromium.new_context(viewport={"width": 1100, "height": 1180})
@@ -190,6 +206,7 @@ async def test_a_person_words_their_posts_with_the_keyboard_alone(chromium: Brow
         await reached(page, 'button[value="save"]')
         await page.keyboard.press("Enter")
         await page.get_by_text("Posts that are sent from now on look like this.").wait_for()
+        await import_a_file(page, demo)
         await watch_something(page, demo)
         await check_now(page, demo)
 

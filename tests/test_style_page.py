@@ -121,6 +121,16 @@ async def test_a_preset_fills_in_the_shape_and_leaves_the_words(world: World) ->
     assert await stored(world) == Style()
 
 
+async def test_the_enter_key_shows_and_changes_nothing(world: World) -> None:
+    await world.sign_in()
+
+    await world.browser.visit("/settings/posts")
+
+    first = world.browser.document.select_one("#style button")
+    assert first is not None
+    assert first["value"] == "preview"
+
+
 async def test_all_can_be_put_back_as_it_was_at_first(world: World) -> None:
     await world.sign_in()
     await world.browser.visit("/settings/posts")
