@@ -8,6 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from app.abilities import Abilities, Ability, overruled
+from app.abilities import to_json as abilities_to_json
 from app.demo.catalogue import DUNE
 from app.errors import ChoiceRefused
 from app.outbox import Unsure
@@ -50,7 +52,8 @@ def test_what_was_exported_is_read_as_the_same() -> None:
     rules = Rules((Rule(Then.SKIP, genre="reality"), Rule(hours=(22, 6))), tags=("seen",))
     row = account(style=to_json(style), rules=rules_to_json(rules))
 
-    text = exported(row, site(unsure_choice="again", unsure_hours=7))
+    known = abilities_to_json(overruled(Abilities("m"), {Ability.DRAFTS: False}, NOON))
+    text = exported(row, site(unsure_choice="again", unsure_hours=7, abilities=known))
 
     assert json.loads(text)[MARK] == VERSION
     values = read(text)
@@ -59,6 +62,7 @@ def test_what_was_exported_is_read_as_the_same() -> None:
     assert values["lost_answers"] == (Unsure.AGAIN, 7)
     assert values["posts"] == style
     assert values["rules"] == rules
+    assert values["site_can"] == dict.fromkeys(Ability) | {Ability.DRAFTS: False}
 
 
 def test_a_file_of_the_first_version_is_understood() -> None:
@@ -115,6 +119,9 @@ def test_a_file_of_countless_parts_is_refused_without_naming_each() -> None:
         ('{"ownyourtrakt": 1, "posts": {"version": 9}}', "posts.version", "newer"),
         ('{"ownyourtrakt": 1, "rules": {"version": 9}}', "rules.version", "newer"),
         ('{"ownyourtrakt": 1, "rules": {"rules": [{}]}}', "rules.1.then", "publish"),
+        ('{"ownyourtrakt": 1, "site_can": []}', "site_can", "an object"),
+        ('{"ownyourtrakt": 1, "site_can": {"fly": true}}', "site_can.fly", "no such ability"),
+        ('{"ownyourtrakt": 1, "site_can": {"slug": 1}}', "site_can.slug", "true or false"),
         ('{"ownyourtrakt": 1, "posts": {"film": {"slug": "{{ a }}"}}}', "posts.film.slug", "“a”"),
     ],
 )  # fmt: skip
@@ -157,12 +164,14 @@ async def test_a_file_brings_all_choices_to_another_account(world: World) -> Non
     await world.browser.visit("/settings")
     await world.browser.visit(HERE)
     rules = {"rules": [{"then": "publish", "tags": ["best"]}]}
-    await world.browser.press("Import", file=json.dumps({**json.loads(OLD), "rules": rules}))
+    more = {"rules": rules, "site_can": {"slug": False}}
+    await world.browser.press("Import", file=json.dumps({**json.loads(OLD), **more}))
 
     assert "Imported. All that the file names is now as it says." in world.browser.text
     answer = await world.browser.visit(f"{HERE}/{NAME}")
     assert answer.headers["Content-Disposition"] == f'attachment; filename="{NAME}"'
     assert read(answer.text) == read(answer.text) | read(OLD)
+    assert read(answer.text)["site_can"][Ability.SLUG] is False
     world.trakt.watch(DUNE)
     await world.check_now()
     (post,) = world.site.posts

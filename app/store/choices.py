@@ -14,13 +14,14 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.abilities import Ability, overruled
 from app.errors import ChoiceRefused
 from app.hentry import zone
 from app.outbox import LONGEST_HOURS, Unsure
 from app.rules import Rules, RulesError
 from app.rules import from_json as rules_from_json
 from app.rules import to_json as rules_to_json
-from app.store import accounts, rules
+from app.store import abilities, accounts, rules
 from app.style import from_json, kept, to_json
 from app.tables import AccountRow, SiteRow
 
@@ -105,6 +106,39 @@ async def keep_rules(session: AsyncSession, key: int, found: Rules, now: datetim
         rules.put(account, found)
 
 
+def write_abilities(_: AccountRow, site: SiteRow) -> object:
+    """Return the person's own word on what their site can do."""
+    known = abilities.of(site)
+    words = {ability: known.by_person(ability) for ability in Ability}
+    return {str(ability): can for ability, can in words.items() if can is not None}
+
+
+def read_abilities(data: object) -> dict[Ability, bool | None]:
+    """Return a person's word on each ability; None: as it is found."""
+    if not isinstance(data, Mapping):
+        raise ChoiceRefused({"": "It must be an object of abilities with true or false."})
+    names = {str(ability) for ability in Ability}
+    problems = {}
+    for name, can in data.items():
+        if name not in names:
+            problems[name] = f"There is no such ability. There are: {', '.join(sorted(names))}."
+        elif not isinstance(can, bool):
+            problems[name] = "It must be true or false."
+    if problems:
+        raise ChoiceRefused(problems)
+    return {ability: data.get(str(ability)) for ability in Ability}
+
+
+async def keep_abilities(
+    session: AsyncSession, key: int, said: dict[Ability, bool | None], now: datetime
+) -> None:
+    """Store what `read_abilities` returned."""
+    if site := await accounts.site_of(session, key):
+        await abilities.change(
+            session, key, site.micropub, lambda known: overruled(known, said, now)
+        )
+
+
 PARTS = {
     "timezone": Part(
         lambda account, _: account.timezone if zone(account.timezone) else None,
@@ -122,6 +156,7 @@ PARTS = {
         lambda session, key, style, _: accounts.set_style(session, key, to_json(style)),
     ),
     "rules": Part(write_rules, read_rules, keep_rules),
+    "site_can": Part(write_abilities, read_abilities, keep_abilities),
 }
 
 
