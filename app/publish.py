@@ -277,12 +277,16 @@ def telling(due: Due, decision: Decision | None = None) -> Telling:
 
     Raises ValueError for a damaged style.
     """
-    decision = decision or Decision()
+    bare = Telling(zone=zone(due.account.timezone) or UTC, style=from_json(due.account.style))
+    return ruled(bare, decision or Decision(), due.site)
+
+
+def ruled(telling: Telling, decision: Decision, site: SiteRow) -> Telling:
+    """Return how a post is told where rules decide what becomes of it on a site."""
     # Micro.blog cross-posts everywhere unless told not to, and has no other way to be told.
-    usual = () if is_micro_blog(due.site.micropub) else None
-    return Telling(
-        zone=zone(due.account.timezone) or UTC,
-        style=from_json(due.account.style),
+    usual = () if is_micro_blog(site.micropub) else None
+    return replace(
+        telling,
         tags=decision.tags,
         # To name no target is the same as to say nothing: some servers refuse a blank one.
         targets=decision.targets or usual,

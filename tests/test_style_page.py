@@ -9,7 +9,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 from app.demo.catalogue import DUNE, LIES
-from app.store import accounts
+from app.rules import Rule, Rules, Then
+from app.store import accounts, rules
 from app.style import Style, from_json
 from app.web.harmless import harmless
 from tests.world import World
@@ -62,6 +63,23 @@ async def test_the_preview_tells_the_last_film_and_episode_and_saves_nothing(wor
     as_json, as_form = (one.get_text() for one in world.browser.document.select("pre")[:2])
     assert json.loads(as_json)["properties"]["content"] == [film]
     assert parse_qs(as_form)["content"] == [film]
+
+
+async def test_the_preview_tells_what_the_rules_say_of_it(world: World) -> None:
+    world.trakt.watch(DUNE)
+    world.clock.passes(minutes=5)
+    await world.ready()
+    async with world.bridge.database.writing() as session:
+        account = await rules.hold(session, 1)
+        assert account is not None
+        rules.put(account, Rules((Rule(Then.DRAFT, "movie", tags=("cinema",)),)))
+
+    await world.browser.visit("/settings/posts")
+
+    film = world.browser.document.select("pre")[0].get_text()
+    assert json.loads(film)["properties"]["post-status"] == ["draft"]
+    assert "Rule 1: films → send as a draft with the tag cinema." in world.browser.text
+    assert "watch, movie, cinema" in world.browser.text
 
 
 async def test_what_is_saved_is_how_the_next_post_looks(world: World) -> None:

@@ -316,6 +316,7 @@ def style_page(style: Style | None = None, *, problem: str = "", **values: objec
         Preview(
             HOSTILE,
             is_example=False,
+            ruled=HOSTILE,
             text=readable({"html": f"<p>{HOSTILE}<a href='{TRAP}'>x</a></p>"}),
             properties=hentry(a_watch(an_episode(HOSTILE), at=None), telling)["properties"],
             sent=body(a_watch(an_episode(HOSTILE)), telling)[0],

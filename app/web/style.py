@@ -14,7 +14,9 @@ from app import wording
 from app.hentry import Mf2, Telling, body, hentry, known, zone
 from app.languages import SPEECH
 from app.presets import PRESETS, suggested
-from app.store import abilities, accounts, watches
+from app.publish import ruled
+from app.rules import Decision
+from app.store import abilities, accounts, rules, watches
 from app.store.told import completed
 from app.style import PARTS, Shape, Style, StyleRefused, from_json, kept, to_json
 from app.tables import WatchRow
@@ -55,14 +57,15 @@ SWITCHES = ("hide_titles", "tell_rewatch", "tell_rating", "tell_note")
 class Preview:
     """One watch as its post would tell of it; ``problem`` says why it cannot be told.
 
-    ``text`` is the content as a page shows it, ``sent`` the request as it would leave, ``is_form``
-    in which form; ``other`` says the same in the other form, None where that cannot be. ``known``
-    is what each variable holds.
+    ``ruled`` is what the person's rules say of it. ``text`` is the content as a page shows it,
+    ``sent`` the request as it would leave, ``is_form`` in which form; ``other`` says the same in
+    the other form, None where that cannot be. ``known`` is what each variable holds.
     """
 
     caption: str
     is_example: bool
     problem: str | None = None
+    ruled: str | None = None
     text: Markup | str = ""
     properties: Mf2 | None = None
     sent: str = ""
@@ -178,6 +181,11 @@ async def preview(
         (telling,) = await completed(reading, [(row, telling)])
     bare = Preview(caption(watch.work), is_example=row is None)
     try:
+        decision = Decision()
+        if row and person.account.rules:
+            decision = rules.decided(person.account, row, again=telling.again)
+            bare = replace(bare, ruled=f"{decision.said}.")
+        telling = ruled(telling, decision, person.site)
         properties = hentry(watch, telling)["properties"]
     except ValueError as error:
         return replace(bare, problem=str(error))
