@@ -236,7 +236,7 @@ def test_the_document_words_its_examples_as_the_pages_do() -> None:
 
 def test_the_document_tells_each_condition_and_all_that_can_be_done() -> None:
     assert column("Conditions", 0) == [
-        *("what", "film or show", "genre", "Trakt’s rating", "how often", "hours"),
+        *("what", "film or show", "genre", "Trakt’s rating", "seen before", "hours"),
         "text in the title",
     ]
     assert column("What is done", 0) == list(DONE.values())

@@ -161,7 +161,7 @@ async def test_an_archived_watch_that_the_person_posts_is_posted_whatever_the_ru
     await with_rules(world, SKIP_FILMS)
     ((row, _),) = await world.watches()
     await world.browser.visit(f"/watches/{row.id}")
-    assert "and this is older." in world.browser.text
+    assert "; this one is older." in world.browser.text
 
     await world.browser.press("Post it now")
     await world.work()

@@ -549,6 +549,7 @@ PAGES: dict[str, Page] = {
     "rule": rule(),
     "rule-wrong": rule(key="a1", wrong=WRONG, typed=Typed(text="x", begin="22", end="6")),
     "rule-tried": rule(trial=TRIAL, offered=TARGETS, typed=Typed(has_targets="yes")),
+    "rule-tried-on-nothing": rule(trial=Trial("films → draft", Then.DRAFT, 0, 0, (), 0)),
     "rule-tried-in-vain": rule(trial=Trial("films → draft", Then.DRAFT, 0, 1, (), 0)),
     "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
     "id": ("id.html", base(person=None, csrf="")),

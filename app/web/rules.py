@@ -34,7 +34,7 @@ NAMED = 10
 HOURS = range(24)
 UNREADABLE = "Your rules cannot be read, so nothing is posted. What you save here replaces them."
 KINDS = (("", "everything"), ("movie", "films"), ("episode", "episodes"))
-TIMES = (("", "any time"), ("yes", "seen before"), ("no", "seen for the first time"))
+TIMES = (("", "does not matter"), ("yes", "yes, seen before"), ("no", "no, for the first time"))
 THEN = (
     (Then.PUBLISH, "Publish it."),
     (Then.DRAFT, "Send it as a draft."),

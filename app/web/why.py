@@ -65,7 +65,7 @@ def started(watch: WatchRow, start_at: datetime | None, zone: str) -> str:
         return "It is kept in the archive, and was not asked for."
     is_older = watch.watched_at < start_at
     since = f"You post what you watched from {local(start_at, zone)} on"
-    return f"{since}, and {'this is older' if is_older else 'this is of that time'}."
+    return f"{since}; this one is older." if is_older else f"{since}, this one included."
 
 
 def set_apart(post: PostRow) -> Iterator[str]:
