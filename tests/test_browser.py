@@ -39,6 +39,12 @@ FLAGS = [
     "--disable-sync",
 ]
 PICTURES = os.environ.get("SCREENSHOTS")
+PAGES = {
+    "watches": "watches",
+    "settings": "settings",
+    "settings/rules": "rules",
+    "settings/site": "your-site",
+}
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,8 @@ async def look_around(page: Page, demo: Demo) -> None:
     await page.get_by_role("link", name="Dune (2021)").first.click()
     await page.get_by_text("The site published the post").wait_for()
     await shoot(page, "watch")
-    for name in ("watches", "settings"):
-        await page.goto(f"{demo.bridge}/{name}")
+    for path, name in PAGES.items():
+        await page.goto(f"{demo.bridge}/{path}")
         await shoot(page, name)
 
 

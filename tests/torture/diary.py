@@ -34,9 +34,9 @@ class Viewing:
 class Diary:
     """One person's viewings. ``start`` is when Trakt was connected: from then on they are posted.
 
-    ``known`` are the play ids in the copy of the database that may be put back, None without
-    one: a play that the copy does not know must not get another id, or nobody could tell that
-    its post, already on the site, is of the same viewing.
+    ``known`` are the play ids in the copy of the database that may be put back, or that was and
+    has not caught up; None otherwise. A play that it does not know must not get another id, or
+    nobody could tell that its post, already on the site, is of the same viewing.
     """
 
     trakt: SimulatedTrakt
@@ -101,6 +101,10 @@ class Diary:
         """Tell whether a viewing may be taken away or moved."""
         is_known = self.known is None or viewing.ids[-1] in self.known
         return work not in self.retired and is_known and viewing.at != UNKNOWN
+
+    def is_known_by(self, plays: set[int]) -> bool:
+        """Tell whether all that Trakt holds now is among these plays."""
+        return all(one.ids[-1] in plays for one in self.viewings if not one.is_removed)
 
     def retire(self, viewing: Viewing) -> None:
         """Never watch this work again, nor change this viewing once more."""

@@ -81,6 +81,7 @@ class Storm:
     people: list[Person]
     diaries: list[Diary]
     copy: Path
+    is_behind: bool = False
     happened: Counter[str] = field(default_factory=Counter)
     wrongs: list[str] = field(default_factory=list)
 
@@ -169,6 +170,8 @@ class Storm:
             self.take_copy()
         if plan.puts_copy_back and self.copy.exists():
             await self.put_copy_back()
+        elif self.is_behind:
+            self.catch_up()
         if plan.downtime:
             self.happened["downtime"] += 1
             self.clock.passes(plan.downtime)
@@ -179,10 +182,16 @@ class Storm:
     def take_copy(self) -> None:
         """Keep a copy of the database, and remember what it knows."""
         self.bridge.copy_to(self.copy)
-        with closing(sqlite3.connect(self.copy)) as connection:
-            known = {int(row[0]) for row in connection.execute("SELECT key FROM sighting")}
+        known, self.is_behind = plays_in(self.copy), False
         for diary in self.diaries:
             diary.known = known
+
+    def catch_up(self) -> None:
+        """See what the database knows since an old copy was put back; at last it knows all."""
+        known = plays_in(self.bridge.database)
+        for diary in self.diaries:
+            diary.known = None if diary.is_known_by(known) else known
+        self.is_behind = any(diary.known for diary in self.diaries)
 
     async def put_copy_back(self) -> None:
         """Put the old copy back, after a while in which no site gets or hides anything more."""
@@ -190,8 +199,8 @@ class Storm:
         self.clock.passes(3 * POLL_INTERVAL)
         self.bridge.put_back(self.copy)
         self.happened["old copy"] += 1
-        for diary, person in zip(self.diaries, self.people, strict=True):
-            diary.known = None
+        self.is_behind = True
+        for person in self.people:
             self.network.keys.refused((Where.SITE_TOKEN, person.name))
             self.network.keys.refused((Where.TRAKT_TOKEN, person.name))
 
@@ -295,6 +304,12 @@ def is_at_work(database: Path, now: datetime) -> bool:
     """Tell whether the bridge has a turn under way, or a post to send."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return connection.execute(AT_WORK.format(now=now)).fetchone() is not None
+
+
+def plays_in(database: Path) -> set[int]:
+    """Return the ids of all plays that a database knows."""
+    with closing(sqlite3.connect(database)) as connection:
+        return {int(row[0]) for row in connection.execute("SELECT key FROM sighting")}
 
 
 @asynccontextmanager
