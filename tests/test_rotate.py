@@ -1,10 +1,15 @@
 """Another SECRET_KEY: sealing anew while a bridge runs, and what a lost key means for people."""
 
 import asyncio
+import os
+import resource
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlmodel import SQLModel
@@ -25,7 +30,9 @@ from app.vault import Vault
 from app.watch import Person
 from app.web import admission
 from tests.conftest import NOON
+from tests.machine import ROOT, Machine
 from tests.test_connect import consented
+from tests.test_rolling_restart import serving
 from tests.world import SECRET_KEY, Browser, World, browser_for
 
 OLD, NEW = SECRET_KEY, "a newer key of more than 32 characters"
@@ -171,6 +178,62 @@ async def test_nothing_is_sealed_that_a_running_bridge_could_not_open(db: Databa
     # It has ended, or was started anew with the newer key.
     await rotate(db, Vault([NEW, OLD]), NOON + timedelta(minutes=4), print)
     assert await pairs(db, Vault([NEW])) == [PAIR, PAIR]
+
+
+# What keeps a statement busy for ever, at the row at which it stands.
+VIEW = """CREATE VIEW endless AS
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT i FROM n"""
+TRIGGER = """CREATE TRIGGER endless_row BEFORE UPDATE ON connection WHEN old.id = 50
+BEGIN SELECT count(*) FROM endless; END"""
+
+
+def seconds_spent(pid: int) -> float:
+    """Seconds of the processor's time that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_a_rotation_killed_in_the_middle_beside_a_living_bridge_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path)
+    machine.migrate()
+    db = Database(settings.database(machine.url))
+    await fill(db, people=PORTION + 1)
+    machine.alter("UPDATE connection SET next_poll_at = NULL, archive_due_at = NULL")
+    keys = {"SECRET_KEY": f"{NEW},{OLD}", "DATABASE_URL": machine.url}
+
+    async with serving(tmp_path, keys) as living:
+        await living.says("serving")
+        machine.alter(VIEW)
+        machine.alter(TRIGGER)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app", "rotate-keys"),
+            cwd=tmp_path,
+            env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), **keys},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert [await process.stdout.readline() for _ in range(2)] == [
+            b"100 of 303 sealed anew\n",
+            b"101 of 303 sealed anew\n",
+        ]
+        # It comes to the endless row, and is killed there by what it spends on it.
+        most = int(seconds_spent(process.pid)) + 2
+        resource.prlimit(process.pid, resource.RLIMIT_CPU, (most, most))
+        assert await process.wait() == -signal.SIGKILL
+        machine.alter("DROP TRIGGER endless_row")
+        assert await census(db, Vault([NEW, OLD])) == Census(newest=101, older=202, lost=())
+
+        ended = await machine.run("rotate-keys", **keys)
+        assert (ended.code, "(303)" in ended.said) == (0, True), ended
+        said = await living.ends()
+
+    for key in range(1, PORTION + 2):
+        assert await pairs(db, Vault([NEW]), key) == [PAIR, PAIR]
+    assert await census(db, Vault([NEW])) == Census(newest=303, older=0, lost=())
+    await db.close()
+    assert "error" not in said.lower()
 
 
 @asynccontextmanager
