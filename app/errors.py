@@ -21,6 +21,7 @@ BridgeError
 │   ├── SiteRefused         the site said no: sending again will not help
 │   ├── SiteUnlisted        it does not list its posts: read its pages instead
 │   └── SiteSilent          sent, answer lost: the post may or may not exist
+├── PictureError            a poster cannot be had: its post does without
 ├── GrantError              keeping a token alive
 │   ├── GrantBusy           it cannot be renewed now: try again later
 │   └── GrantLost           it is gone: only the person can grant a new one
@@ -124,6 +125,10 @@ class SiteUnlisted(SiteError):
 
 class SiteSilent(SiteError):
     """The post was sent and the answer does not say what became of it."""
+
+
+class PictureError(BridgeError):
+    """A poster cannot be had, or not be left at the site."""
 
 
 class GrantError(BridgeError):

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from app import languages, wording
 from app.languages import Language
-from app.style import Shape, Style
+from app.style import Posters, Shape, Style
 from app.watch import Episode, Movie, Show, Watch, Work, kind_of, name, show_name
 from app.wording import Count, Facts
 
@@ -159,6 +159,7 @@ def fitting(watch: Watch, telling: Telling) -> tuple[Watch, Telling]:
         rewatch=telling.rewatch if style.tells_rewatch else None,
         rating=telling.rating if style.tells_rating else None,
         note=telling.note if style.tells_note else None,
+        poster=telling.poster if style.posters is not Posters.OFF else None,
     )
 
 

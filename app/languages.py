@@ -26,7 +26,8 @@ class Speech:
     """How one language says what the templates cannot.
 
     ``said`` is the sentence around the work, which stands in it as ``WORK``; ``on_date`` what
-    follows it in a rewatch; ``spoilers`` the title of a note that is folded away.
+    follows it in a rewatch; ``spoilers`` the title of a note that is folded away; ``poster``
+    what is to be seen on one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Speech:
     day: Callable[[date, str], str]
     times: Callable[[int], str]
     later: Callable[[int], str]
+    poster: str
 
 
 def english_ordinal(number: int) -> str:
@@ -69,6 +71,7 @@ SPEECH: dict[Language, Speech] = {
         day=lambda when, month: f"{when.day} {month} {when.year}",
         times=lambda number: f"for the {english_ordinal(number)} time",
         later=lambda years: f"{years} year{'' if years == 1 else 's'} later",
+        poster="Poster of WORK",
     ),
     Language.GERMAN: Speech(
         name="Deutsch",
@@ -92,6 +95,7 @@ SPEECH: dict[Language, Speech] = {
         day=lambda when, month: f"{when.day}. {month} {when.year}",
         times=lambda number: f"zum {number}. Mal",
         later=lambda years: f"nach {years} Jahr{'' if years == 1 else 'en'}",
+        poster="Plakat von WORK",
     ),
     Language.DUTCH: Speech(
         name="Nederlands",
@@ -112,6 +116,7 @@ SPEECH: dict[Language, Speech] = {
         day=lambda when, month: f"{when.day} {month} {when.year}",
         times=lambda number: f"voor de {number}e keer",
         later=lambda years: f"na {years} jaar",
+        poster="Poster van WORK",
     ),
     Language.FRENCH: Speech(
         name="Français",
@@ -133,6 +138,7 @@ SPEECH: dict[Language, Speech] = {
         day=lambda when, month: f"{'1er' if when.day == 1 else when.day} {month} {when.year}",
         times=lambda number: f"pour la {'1re' if number == 1 else f'{number}e'} fois",
         later=lambda years: f"{years} an{'' if years == 1 else 's'} après",
+        poster="Affiche de WORK",
     ),
     Language.SPANISH: Speech(
         name="Español",
@@ -153,6 +159,7 @@ SPEECH: dict[Language, Speech] = {
         day=lambda when, month: f"{when.day} de {month} de {when.year}",
         times=lambda number: f"por {number}.ª vez",
         later=lambda years: f"{years} año{'' if years == 1 else 's'} después",
+        poster="Cartel de WORK",
     ),
 }
 
@@ -182,3 +189,14 @@ def caption(work: Work, language: Language) -> str:
             opening, closing = speech.quotes
             said = f"{work.show.title or speech.untitled_show} S{season:02}E{number:02}"
             return f"{said} {opening}{title}{closing}" if title else said
+
+
+def poster(work: Work, language: Language) -> str:
+    """Return what is to be seen on a poster; that of an episode is its show's."""
+    speech = SPEECH[language]
+    match work:
+        case Movie():
+            said = caption(work, language)
+        case Episode(show=show):
+            said = show.title or speech.untitled_show
+    return speech.poster.replace("WORK", said)

@@ -27,6 +27,7 @@ from app.look import Looker
 from app.metrics import Metrics
 from app.notify import Notifier, check_urls
 from app.poll import Poller
+from app.posters import Pictures
 from app.publish import Publisher
 from app.pulse import Pulse
 from app.refresh import Refresher
@@ -47,6 +48,7 @@ from app.web import (
     notifications,
     operator,
     pages,
+    posters,
     questions,
     rules,
     signin,
@@ -128,7 +130,7 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     # A look at a site for one watch comes before what a person decides about it.
     parts = (signin, connect, site, questions, history, pages)
     choices = (style, rules, file, abilities, trial, notifications)
-    for part in (*parts, *choices, health, operator):
+    for part in (*parts, *choices, health, operator, posters):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Door, bridge=bridge)
@@ -171,7 +173,18 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
     poller = Poller(database, trakt, refresher, now, interval, settings.waits, metrics)
     keys = Keys(sites, refresher, now, f"{settings.base_url}/id")
     learner = Learner(database, sites, keys, now)
-    publisher = Publisher(database, sites, keys, learner, now, settings.waits, metrics)
+    pictures = Pictures(database, sites, learner, now, settings.waits, settings.trakt_api_url)
+    publisher = Publisher(
+        database,
+        sites,
+        keys,
+        learner,
+        pictures,
+        now,
+        settings.waits,
+        metrics,
+        settings.base_url,
+    )
     looker = Looker(database, sites, keys, now, settings.waits, metrics)
     notifier = Notifier(database, vault, now, settings, metrics)
     # The operator's own word, like DATABASE_URL: it may lead anywhere, also to the next room.

@@ -28,11 +28,13 @@ from app.keys import Keys
 from app.learn import Learner
 from app.metrics import Metrics
 from app.outbox import REMOVED, Post, State, failed, published, removed, ruled_out
+from app.posters import Fetching, Pictures
 from app.rules import Decision, Then, decision_to_json
 from app.store import found, grants, posts, rules, watches
+from app.store import posters as posters_of
 from app.store.posts import Due
-from app.store.told import completed
-from app.style import from_json
+from app.store.told import completed, source_of
+from app.style import Posters, from_json
 from app.tables import SiteRow
 from app.waits import Waits
 
@@ -91,12 +93,14 @@ class Publisher:
     http: httpx2.AsyncClient
     keys: Keys
     learner: Learner
+    pictures: Pictures
     now: Callable[[], datetime]
     waits: Waits
     metrics: Metrics
+    base_url: str
 
-    async def claim(self) -> Sending | None:
-        """Return the next attempt, already noted as begun; None when nothing is due."""
+    async def claim(self) -> Sending | Fetching | None:
+        """Return what to do next for a post, already noted as begun; None when nothing is due."""
         now = self.now()
         async with self.database.reading() as session:
             if not await posts.is_work(session, now):
@@ -108,8 +112,13 @@ class Publisher:
                     return attempt
         return None
 
-    async def begin(self, session: AsyncSession, due: Due, now: datetime) -> Sending | None:
-        """Return the attempt to send a post; None if it cannot be told, or need not be any more."""
+    async def begin(
+        self, session: AsyncSession, due: Due, now: datetime
+    ) -> Sending | Fetching | None:
+        """Return the attempt to send a post, or to get its poster before that.
+
+        None if it cannot be told, or need not be any more.
+        """
         if due.watch.removed_at is not None:
             posts.write(due.row, removed(posts.value(due.row), now))
             await posts.tell(session, due.row.id or 0, REMOVED, now, None)
@@ -129,6 +138,8 @@ class Publisher:
                 )
                 await session.flush()
                 return None
+            if errand := await self.picture_for(session, due, now):
+                return errand
             body, told = await self.told(session, due, decision)
         except ValueError as error:
             # One watch that cannot be told must not keep all the others waiting.
@@ -139,6 +150,22 @@ class Publisher:
             return None
         return sending(due, await posts.begin(session, due, now, body, told, self.waits), body)
 
+    async def picture_for(self, session: AsyncSession, due: Due, now: datetime) -> Fetching | None:
+        """Return the poster that a post waits for, None when it waits for none (any more)."""
+        source = source_of(due.watch)
+        # What was rendered once is sent as it is.
+        if due.row.body is not None or source is None:
+            return None
+        way = from_json(due.account.style).posters
+        if way is Posters.OFF:
+            return None
+        known = await posters_of.known(session, due.row.account_id, source)
+        if posters_of.link(known, way, self.base_url):
+            return None
+        lease = self.waits.poster_lease
+        wanted = await posters_of.begin(session, due.site, source, way, now, lease)
+        return Fetching(wanted, due.site) if wanted else None
+
     async def told(
         self, session: AsyncSession, due: Due, decision: Decision | None
     ) -> tuple[str, str]:
@@ -148,11 +175,24 @@ class Publisher:
         watch = watches.watch_of(due.watch)
         if watch is None:
             raise ValueError("its watch could not be read")
-        (complete,) = await completed(session, [(due.watch, telling(due, decision))])
+        (complete,) = await completed(session, [(due.watch, telling(due, decision))], self.base_url)
+        if complete.style.posters is not Posters.OFF and complete.poster is None:
+            await self.tell_missing(session, due)
         return body(watch, complete)
 
-    async def deliver(self, attempt: Sending) -> None:
-        """Send one post and write down what became of it."""
+    async def tell_missing(self, session: AsyncSession, due: Due) -> None:
+        """Say why a post leaves without its poster, if there was one to be had."""
+        if source := source_of(due.watch):
+            known = await posters_of.known(session, due.row.account_id, source)
+            trouble = (known.trouble if known else None) or "it could not be had"
+            said = f"Told without its poster: {trouble}."
+            await posts.tell(session, due.row.id or 0, said, self.now(), None)
+
+    async def deliver(self, attempt: Sending | Fetching) -> None:
+        """Send one post and write down what became of it, or get its poster first."""
+        if isinstance(attempt, Fetching):
+            await self.pictures.get(attempt)
+            return
         tokens: list[str] = []
         answer: httpx2.Response | None = None
         trouble: SiteError | None = None

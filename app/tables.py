@@ -261,6 +261,39 @@ class OpinionRow(SQLModel, table=True):
     at: datetime | None = None
 
 
+class PosterRow(SQLModel, table=True):
+    """A poster that an account's posts show, or shall show, and where it may be shown."""
+
+    __tablename__ = "poster"
+    __table_args__ = (UniqueConstraint("account_id", "source"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    account_id: int = belongs_to("account")
+    # Where Trakt keeps it, which no website may show.
+    source: str
+    # By which posts link to it; given once.
+    key: str = Field(unique=True)
+    # What it is, once it has been fetched; where the site keeps it, once it has been left there.
+    media_type: str | None = None
+    site_url: str | None = None
+    failures: int = 0
+    retry_at: datetime | None = None
+    # Why it could not be had the last time.
+    trouble: str | None = None
+
+
+class PictureRow(SQLModel, table=True):
+    """The picture of a poster that is linked: a cache, which fills again by itself."""
+
+    __tablename__ = "picture"
+
+    poster_id: int = belongs_to("poster", primary_key=True)
+    account_id: int = belongs_to("account", index=True)
+    kept_at: datetime
+    size: int
+    data: bytes
+
+
 class EventRow(SQLModel, table=True):
     """One line of a watch's timeline, with the request and answer where there was one."""
 

@@ -41,6 +41,10 @@ class Waits(BaseModel, frozen=True):
     pause: Span = timedelta(hours=6)
     longest_pause: Span = timedelta(days=2)
 
+    # Getting a poster, before its post is sent; its site is held a little longer.
+    poster_turn: Span = timedelta(minutes=2)
+    poster_lease: Span = timedelta(minutes=3)
+
     # --- Looking at a site ---
     # After an answer was lost; a site may show a post late, so it is looked at several times.
     looks: tuple[Span, ...] = (

@@ -31,6 +31,8 @@ def value(column: Column[Any], number: int) -> object:
             return number % 2 == 0
         case "DATETIME" | "UTCDATETIME" | "TIMESTAMP":
             return WHEN + timedelta(days=number)
+        case "LARGEBINARY" | "BLOB" | "BYTEA":
+            return bytes([0, 255, number])
         case "JSON":
             return {**NESTED, "number": number}
     assert name in {"VARCHAR", "TEXT", "AUTOSTRING"}, f"tell how to fill a {name}"

@@ -19,7 +19,7 @@ from app.grants import Pair
 from app.notices import Kind
 from app.store import accounts, connections, looks, notices
 from app.store.connections import Start
-from app.style import Style, to_json
+from app.style import Posters, Style, to_json
 from app.tables import AccountRow
 from app.watch import Person
 from tests.test_adopt import theirs
@@ -84,6 +84,17 @@ async def test_the_page_says_what_goes_and_what_stays_and_changes_nothing(world:
     assert await contents(world) == before
 
 
+async def everything_told(world: World) -> None:
+    """Let a post tell the rating and show a poster."""
+    style = Style(tells_rating=True, posters=Posters.LINK)
+    async with world.bridge.database.writing() as session:
+        await accounts.set_style(session, 1, to_json(style))
+    world.trakt.opinions.rate(DUNE, 8)
+    world.trakt.watch(DUNE)
+    world.clock.passes(minutes=5)
+    await world.check_now()
+
+
 async def test_deleting_leaves_no_row_and_gives_all_keys_back(world: World) -> None:
     world.trakt.fill(10)
     play = world.trakt.watch(DUNE, world.clock() - timedelta(days=30))
@@ -94,13 +105,10 @@ async def test_deleting_leaves_no_row_and_gives_all_keys_back(world: World) -> N
     for work in CATALOGUE[:3]:
         world.trakt.watch(work)
     await world.check_now()
+    await everything_told(world)
     async with world.bridge.database.writing() as session:
         await notices.set_addresses(session, 1, ["ntfys://ntfy.sh/ada"], world.bridge.vault)
         await notices.open_one(session, 1, Kind.PAUSED, f"{world.me} is", world.clock())
-        await accounts.set_style(session, 1, to_json(Style(tells_rating=True)))
-    world.trakt.opinions.rate(DUNE, 8)
-    world.clock.passes(minutes=5)
-    await world.check_now()
     filled = await contents(world)
     assert {name for name, rows in filled.items() if not rows} <= {"claim"}
     posts = len(world.site.posts)

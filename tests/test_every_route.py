@@ -26,7 +26,11 @@ from tests.world import BRIDGE, Browser, Clock, World, running_world
 
 ADA, BOB = 1, 2
 # What stands for Ada's own in a path. A route with another kind of id needs its case here.
-HERS = {"watches": {"key": "1", "action": "publish"}, "questions": {"key": "1", "answer": "post"}}
+HERS = {
+    "watches": {"key": "1", "action": "publish"},
+    "questions": {"key": "1", "answer": "post"},
+    "posters": {"name": "made-up.webp"},
+}
 # What lets each form do its work. A new form needs its case here.
 FORMS: dict[str, dict[str, str]] = {
     "/check": {},

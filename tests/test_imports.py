@@ -16,6 +16,7 @@ LADDER = [
     {"web", "scheduler"},
     {"tester"},
     {"poll", "publish", "look", "notify", "pulse"},
+    {"posters"},
     {"opinions", "learn"},
     {"keys"},
     {"refresh", "rotate"},
@@ -44,7 +45,7 @@ LADDER = [
     {"style"},
     {"wording"},
     {"languages"},
-    {"watch", "opinion", "errors", "settings"},
+    {"watch", "opinion", "picture", "errors", "settings"},
     {"waits"},
     {"__init__"},
 ]

@@ -393,7 +393,7 @@ async def given_up(world: World) -> Sending:
     await world.ready()
     await noticed(world, DUNE)
     attempt = await world.scheduler.publisher.claim()
-    assert attempt is not None
+    assert isinstance(attempt, Sending)
     world.clock.passes(seconds=USUAL.sending_lease.total_seconds())
     await world.scheduler.publisher.claim()
     assert await state(world) == "unsure"

@@ -22,7 +22,7 @@ from app.hentry import (
     properties_of,
     short_id,
 )
-from app.languages import Language
+from app.languages import SPEECH, Language, day
 from app.lookup import Entry, Told, digest, entry_of, match, plain
 from app.presets import PRESETS, suggested
 from app.style import Posters, Shape, Style, StyleRefused, Templates, from_json, to_json
@@ -134,6 +134,21 @@ def test_a_form_holds_texts_only_and_the_address_stands_for_what_was_watched() -
     ]
 
 
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("html", [False, True], ids=["text", "html"])
+def test_a_watch_without_a_date_is_told_like_any_other_but_for_the_day(
+    language: Language, *, html: bool
+) -> None:
+    dated = styled(a_watch(at=EVENING), EVERYTHING, language=language, html=html)
+    undated = styled(a_watch(at=None), EVERYTHING, language=language, html=html)
+
+    told, bare = (json.dumps(one["content"], ensure_ascii=False) for one in (dated, undated))
+    on_that_day = SPEECH[language].on_date.replace("{{ date }}", day(EVENING, language))
+    assert on_that_day in told
+    assert bare == told.replace(on_that_day, "")
+    assert set(dated) - set(undated) == {"published"}
+
+
 @pytest.mark.parametrize("shape", Shape)
 @pytest.mark.parametrize("html", [False, True], ids=["text", "html"])
 def test_a_stored_body_knows_its_own_form_and_gives_back_what_it_says(
@@ -207,7 +222,7 @@ def test_all_that_others_know_of_a_watch_is_told() -> None:
         poster=Poster("https://watch.example/posters/1.jpg", "Poster of Dune"),
     )
 
-    post = styled(telling=telling)
+    post = styled(telling=telling, posters=Posters.LINK)
 
     assert post["summary"] == ["Watched Dune (2021) again, for the 3rd time, 5 years later"]
     (content,) = post["content"]
@@ -275,13 +290,15 @@ def test_a_note_with_spoilers_is_folded_away_and_never_in_plain_text() -> None:
 def test_a_poster_is_in_the_content_where_no_h_cite_can_hold_it() -> None:
     telling = replace(VIENNA, poster=Poster("https://watch.example/p/1.jpg", 'Poster of "Dune"'))
 
-    (content,) = styled(telling=telling, shape=Shape.URL, html=True)["content"]
+    linked: dict[str, Any] = {"html": True, "posters": Posters.LINK}
+    (content,) = styled(telling=telling, shape=Shape.URL, **linked)["content"]
 
     assert (
         '<img src="https://watch.example/p/1.jpg" alt="Poster of &#34;Dune&#34;">'
         in content["html"]
     )
-    assert "<img" not in styled(telling=telling, html=True)["content"][0]["html"]
+    assert "<img" not in styled(telling=telling, **linked)["content"][0]["html"]
+    assert "watch.example" not in repr(styled(telling=telling, shape=Shape.URL, html=True))
 
 
 def test_a_content_is_never_empty() -> None:

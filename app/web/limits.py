@@ -50,7 +50,8 @@ MOST_BUCKETS = 10_000
 def rate_of(method: str, path: str) -> Rate:
     """Return the limit that a request counts towards."""
     # A platform that is refused its look at our health would end us: what a flood is for.
-    if path.startswith("/static/") or path == "/healthz":
+    # A page of a website shows many posters at once.
+    if path.startswith(("/static/", "/posters/")) or path == "/healthz":
         return STATIC
     if path in ASKING:
         return ASK

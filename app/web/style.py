@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from markupsafe import Markup
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import wording
 from app.hentry import Mf2, Telling, body, hentry, known, zone
@@ -162,23 +161,22 @@ def typed(form: Form) -> dict[str, Any]:
 
 async def previews(bridge: Bridge, person: Person, style: Style) -> list[Preview]:
     """Return the person's last film and last episode as their posts would be."""
+    bare = Telling(zone(person.account.timezone) or UTC, style=style)
     async with bridge.database.reading() as reading:
         rows = await watches.last_of_each(reading, person.id)
-        return [await preview(reading, person, style, rows, example) for example in EXAMPLES]
+        asked = [(row, bare) for row in rows.values()]
+        told = await completed(reading, asked, bridge.settings.base_url)
+    tellings = dict(zip(rows, told, strict=True))
+    return [
+        preview(person, example, rows.get(kind), tellings.get(kind, bare))
+        for example in EXAMPLES
+        for kind in [kind_of(example.work)]
+    ]
 
 
-async def preview(
-    reading: AsyncSession,
-    person: Person,
-    style: Style,
-    rows: Mapping[str, WatchRow],
-    example: Watch,
-) -> Preview:
-    """Return a watch of the same kind as ``example`` as its post would be."""
-    watch, telling = example, Telling(zone(person.account.timezone) or UTC, style=style)
-    if row := rows.get(kind_of(example.work)):
-        watch = watches.watch_of(row) or example
-        (telling,) = await completed(reading, [(row, telling)])
+def preview(person: Person, example: Watch, row: WatchRow | None, telling: Telling) -> Preview:
+    """Return a watch as its post would be; ``example`` where the person has watched none."""
+    watch = (watches.watch_of(row) if row else None) or example
     bare = Preview(caption(watch.work), is_example=row is None)
     try:
         decision = Decision()
@@ -194,7 +192,7 @@ async def preview(
         text=readable(properties["content"][0]),
         properties=properties,
         sent=body(watch, telling)[0],
-        is_form=style.shape is Shape.FORM,
+        is_form=telling.style.shape is Shape.FORM,
         other=otherwise(watch, telling),
         known=known(watch, telling),
     )
