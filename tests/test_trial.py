@@ -181,6 +181,7 @@ async def test_a_test_post_is_read_back_changed_and_deleted_and_tells_what_the_s
 
     await world.browser.press("Sign in again, and allow deleting")
     await world.browser.press("Approve")
+    assert world.browser.page.url.path == "/settings/site"
     said = await after_pressing(world, "Delete it again")
     assert "Your site says that the test post is deleted." in said
     assert world.site.posts[0].deleted

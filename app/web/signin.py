@@ -194,7 +194,9 @@ async def arrive(
         kept = {token.access_token, token.refresh_token}
         old = [one for one in (replaced.pair.refresh, replaced.pair.access) if one not in kept]
         afterwards.add_task(forget, bridge, endpoints_of(replaced), *old)
-    response = RedirectResponse("/", status_code=303, background=afterwards)
+    # Whoever came to have a test post deleted goes on with it.
+    place = "/settings/site#test" if flow.get("scope") == DELETING else "/"
+    response = RedirectResponse(place, status_code=303, background=afterwards)
     session.give_cookie(response, bridge, cookie)
     return response
 
