@@ -270,6 +270,14 @@ WAYS = re.compile(
 )
 
 
+def test_no_answer_chooses_how_it_is_decoded() -> None:
+    # What httpx2 does by itself: an answer may name “zlib”, or an encoding that takes minutes.
+    decoding = re.compile(r"\b(?:answer|response|page|reply)\.(?:text\b|json\(|encoding\b)")
+    outside_the_demo = [path for path in ROOT.rglob("*.py") if "demo" not in path.parts]
+
+    assert [p.name for p in outside_the_demo if decoding.search(p.read_text("utf-8"))] == []
+
+
 def test_only_the_guarded_client_and_the_notifications_reach_out() -> None:
     outside_the_demo = [path for path in ROOT.rglob("*.py") if "demo" not in path.parts]
     found = {

@@ -19,6 +19,7 @@ from app.style import Shape, Style
 from app.tables import SiteRow
 from app.trial import (
     LOST_AFTER,
+    SIGN,
     Asks,
     Stage,
     Trial,
@@ -31,6 +32,7 @@ from app.trial import (
 )
 from tests.conftest import NOON
 from tests.test_abilities import json_values
+from tests.test_http import listener, ok
 from tests.test_learning import a_world, known, watch
 from tests.world import Clock, World
 
@@ -287,3 +289,13 @@ async def test_a_key_that_a_site_echoes_is_nowhere_in_what_is_shown(world: World
 
     assert "[our key]" in world.browser.text
     assert key not in world.browser.page.text
+
+
+@pytest.mark.parametrize("charset", ["zlib", "punycode", "undefined"])
+async def test_the_page_of_a_test_post_is_read_whatever_it_says_it_is_written_in(
+    world: World, charset: str
+) -> None:
+    page = ok(f"<p>{SIGN}</p>".encode(), f"Content-Type: text/html; charset={charset}")
+
+    async with listener(page) as (port, _):
+        assert await world.bridge.tester.is_public(f"http://127.0.0.1:{port}/") is True

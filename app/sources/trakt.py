@@ -413,7 +413,7 @@ class Trakt:
                 trouble = SourceUnaware(str(trouble))
             if wait := pause_for_all(response, trouble):
                 self.budget.close(wait)
-            said = without_keys(response.text[:200])
+            said = without_keys(response.content[:200].decode(errors="replace"))
             log.info("trakt said no", path=path, status=response.status_code, text=said)
             raise trouble
         return response
