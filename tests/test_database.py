@@ -14,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Integer, MetaData, select, text, update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel, col
 
 from app import database, migrate, settings
@@ -21,7 +22,7 @@ from app.database import Database
 from app.grants import Pair
 from app.outbox import published
 from app.store import connections, posts, watches
-from app.tables import AccountRow, PostRow, SessionRow, SiteRow, WatchRow
+from app.tables import AccountRow, PostRow, SessionRow, SiteRow, SpentRow, WatchRow
 from app.vault import Vault
 from app.waits import USUAL, Waits
 from app.watch import Person
@@ -345,3 +346,21 @@ def test_who_was_signed_in_before_the_browsers_were_listed_stays_so(url: str) ->
     assert rows["old"].expires_at == ends["old"]
     assert rows["old"].signed_in_at == ends["old"] - timedelta(days=180)
     assert {row.browser for row in rows.values()} == {"A browser"}
+
+
+async def test_an_error_of_the_database_does_not_repeat_what_was_to_be_stored(
+    tmp_path: Path,
+) -> None:
+    url = settings.database(f"sqlite:///{tmp_path / 'bridge.db'}")
+    database.prepare(url)
+    migrate.upgrade(url)
+    db = Database(url)
+    async with db.writing() as session:
+        session.add(SpentRow(digest="a marked secret", expires_at=NOON))
+
+    with pytest.raises(IntegrityError) as twice:
+        async with db.writing() as session:
+            session.add(SpentRow(digest="a marked secret", expires_at=NOON))
+
+    assert "marked" not in str(twice.value)
+    await db.close()

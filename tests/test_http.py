@@ -553,6 +553,14 @@ async def test_a_name_with_a_dead_address_is_reached_at_the_next_one() -> None:
     assert got == [b"hello"]
 
 
+async def test_no_url_makes_us_send_a_user_name_and_a_password() -> None:
+    async with listener(ok(b"hello")) as (port, got), client(LOOPBACK) as http:
+        with pytest.raises(AddressBlocked, match="user name"):
+            await http.get(f"http://ann:secret@127.0.0.1:{port}/")
+
+    assert got == []
+
+
 async def test_a_socket_of_this_machine_is_never_contacted() -> None:
     with pytest.raises(AddressBlocked):
         await Guard(LOOPBACK).connect_unix_socket("/run/secret.sock")

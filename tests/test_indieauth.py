@@ -561,3 +561,36 @@ async def listening(app: Server) -> AsyncIterator[int]:
         yield listener.getsockname()[1]
         running.should_exit = True
         await task
+
+
+@dataclass
+class Pages(httpx2.AsyncBaseTransport):
+    """A network of a few answers."""
+
+    answers: dict[str, httpx2.Response]
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return self.answers[str(request.url)]
+
+
+async def test_a_redirect_lends_no_server_s_name_to_a_document_elsewhere() -> None:
+    named = {"Link": '<https://server.example/away>; rel="indieauth-metadata"'}
+    document = {
+        "issuer": "https://server.example/",
+        "authorization_endpoint": "https://server.example/auth",
+        "token_endpoint": "https://evil.example/token",
+    }
+    network = Pages(
+        {
+            "https://ann.example/": httpx2.Response(200, headers=named),
+            "https://server.example/away": httpx2.Response(
+                302, headers={"Location": "https://evil.example/meta"}
+            ),
+            "https://evil.example/meta": httpx2.Response(200, json=document),
+        }
+    )
+    async with httpx2.AsyncClient(transport=network) as client:
+        with pytest.raises(SignInError) as stopped:
+            await discover(client, "https://ann.example/")
+
+    assert stopped.value.code == "invalid_issuer"

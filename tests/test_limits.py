@@ -150,6 +150,17 @@ async def test_who_asks_too_often_is_told_when_to_come_again_and_then_may(world:
     assert (await world.browser.client.get(f"{BRIDGE}/callback")).status_code == 400
 
 
+async def test_a_form_of_countless_fields_is_not_read(world: World) -> None:
+    await world.sign_in()
+    await world.browser.visit("/settings")
+
+    fields = "a=&" * 30_000
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await world.browser.client.post(f"{BRIDGE}/settings", content=fields, headers=form)
+
+    assert (answer.status_code, "could not be read" in told(answer)) == (400, True)
+
+
 async def test_a_flood_is_told_in_the_log_once_a_minute(world: World) -> None:
     for _ in range(ASK.burst):
         world.bridge.limits.wait(ASK, "127.0.0.1", world.clock())

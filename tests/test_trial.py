@@ -299,3 +299,15 @@ async def test_the_page_of_a_test_post_is_read_whatever_it_says_it_is_written_in
 
     async with listener(page) as (port, _):
         assert await world.bridge.tester.is_public(f"http://127.0.0.1:{port}/") is True
+
+
+async def test_the_key_of_a_site_deletes_at_no_other_endpoint_than_its_own(world: World) -> None:
+    await world.ready()
+    await after_pressing(world)
+    async with world.bridge.database.writing() as session:
+        site = await session.get(SiteRow, 1)
+        assert site is not None
+        site.micropub = f"{site.micropub}/moved"
+
+    async with world.bridge.database.writing() as session:
+        assert await trials.begin_deleting(session, 1, world.clock()) is None
