@@ -1,5 +1,6 @@
 """A real PostgreSQL for the tests: started once, a database of its own for each test."""
 
+import asyncio
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from app import migrate, settings
+from app.database import Database
 
 NUMBERS = count(1)
 # Its data is thrown away when it stops, so nothing waits for the disk.
@@ -70,3 +72,16 @@ def template(server: Any) -> str:  # noqa: ANN401 - as above
 def name_in(url: str) -> str:
     """Return the name of the database that ``url`` leads to."""
     return str(make_url(url).database)
+
+
+async def waiting_or_done(store: Database, task: asyncio.Task[None]) -> None:
+    """Let a task go on until it waits for somebody's lock, or has ended."""
+    waiting = text(
+        "SELECT 1 FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while not task.done():
+        # In a new transaction: within one, PostgreSQL shows others as they were at first.
+        async with store.reading() as session:
+            if await session.scalar(waiting):
+                return

@@ -179,6 +179,8 @@ async def set_style(session: AsyncSession, key: int, style: dict[str, Any]) -> N
 
     What these tell beside the watch is read anew, and what they do not tell is forgotten.
     """
+    # Before the account, as polls do that open a notice.
+    await connections.of_account(session, key, lock=True)
     before = await opinions.wanted(session, key)
     await session.execute(update(AccountRow).where(col(AccountRow.id) == key).values(style=style))
     wanted = opinions.wanted_by(style)

@@ -229,5 +229,7 @@ def unknown(name: str) -> str:
 
 async def keep(session: AsyncSession, key: int, values: Mapping[str, Any], now: datetime) -> None:
     """Store what a file holds; what it does not name stays as it is."""
+    # In the order in which all others lock, whatever the order of the parts.
+    await accounts.granted(session, key)
     for name, value in values.items():
         await PARTS[name].keep(session, key, value, now)

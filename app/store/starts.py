@@ -8,8 +8,8 @@ from sqlmodel import col
 
 from app.notices import Kind
 from app.outbox import Standing, planned
-from app.store import found, notices, watches
-from app.tables import ConnectionRow, WatchRow
+from app.store import connections, found, notices, watches
+from app.tables import WatchRow
 
 
 async def answer(session: AsyncSession, account_id: int, now: datetime, *, since: bool) -> int:
@@ -18,14 +18,13 @@ async def answer(session: AsyncSession, account_id: int, now: datetime, *, since
     Return how many watches, archived until now, are to be posted. What the archive still brings
     follows the new start by itself.
     """
+    # Before the notice, as polls do that open one.
+    rows = await connections.of_account(session, account_id, lock=True)
     newest = await found.newest(session, account_id, now)
     await notices.close(session, account_id, Kind.START, now)
     if not since or newest is None:
         return 0
     start = newest.replace(second=0, microsecond=0)
-    rows = await session.scalars(
-        select(ConnectionRow).where(col(ConnectionRow.account_id) == account_id).with_for_update()
-    )
     for row in rows:
         row.start_at = min(row.start_at, start)
     return await post_archived(session, account_id, start, now)
