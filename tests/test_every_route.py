@@ -1,6 +1,7 @@
 """What holds for every route; the routes come from the app, so that a new one is not forgotten."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,6 +19,7 @@ from app.vault import digest
 from app.web.limits import ASK
 from app.web.session import LARGEST_FORM_OF_A_STRANGER, cookie_name
 from tests.conftest import NOON
+from tests.postgres import new_database
 from tests.routes import ways
 from tests.test_notifications_page import TELEGRAM
 from tests.test_pages import BOBS_COOKIE, second_person
@@ -384,5 +386,36 @@ async def test_a_form_whose_account_is_deleted_meanwhile_breaks_nothing(world: W
         if answer.status_code == 500 or (await rows(world))["account"]:
             broken.append(path)
         await put_back(world, before)
+
+    assert broken == []
+
+
+async def test_a_sign_that_postgresql_cannot_hold_breaks_no_page_and_no_form(
+    tmp_path: Path,
+    clock: Clock,
+    postgres: Any,  # noqa: ANN401 - the server of a library without types
+) -> None:
+    async with running_world(tmp_path, clock, database_url=new_database(postgres)) as world:
+        await world.sign_in()
+        token, broken = await token_of(world.browser), []
+        async with nobody(world) as client:
+            client.cookies = httpx2.Cookies(world.browser.client.cookies)
+            both = [(way, path) for way in ("GET", "POST") for path in all_ways(world, way)]
+            for way, path in both:
+                world.bridge.limits.buckets.clear()
+                url = BRIDGE + re.sub(r"{\w+}", "%00", path)
+                asked = dict.fromkeys(("q", "rule", "state", "code", "said"), "\0")
+                data = {
+                    **dict.fromkeys([*FORMS.get(path, {}), "browser", "rule"], "\0"),
+                    "csrf": token,
+                }
+                ours = {"Origin": BRIDGE}
+                answer = await (
+                    client.get(url, params=asked)
+                    if way == "GET"
+                    else client.post(url, data=data, headers=ours)
+                )
+                if answer.status_code == 500:
+                    broken.append((way, path))
 
     assert broken == []

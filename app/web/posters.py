@@ -23,6 +23,9 @@ HEADERS = {
 async def poster(bridge: TheBridge, name: str) -> Response:
     """Show a picture, whatever ending it is asked for with."""
     key = name.partition(".")[0]
+    # PostgreSQL cannot be asked for every sign.
+    if not key.isalnum():
+        raise HTTPException(404)
     async with bridge.database.reading() as reading:
         found = await posters.by_key(reading, key)
     if found is None:

@@ -252,8 +252,10 @@ async def signout_everywhere(bridge: TheBridge, person: ThePerson, form: TheForm
 @router.post("/settings/browsers/end")
 async def end_browser(bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
     """End the session of one of the person's browsers, by the digest that the list names."""
-    async with bridge.database.writing() as writing:
-        await sessions.end_of_account(writing, person.id, text_of(form, "browser"))
+    # PostgreSQL cannot be asked for every sign; a digest has letters and digits only.
+    if (browser := text_of(form, "browser")).isalnum():
+        async with bridge.database.writing() as writing:
+            await sessions.end_of_account(writing, person.id, browser)
     log.info("signed out elsewhere", account=person.id)
     return RedirectResponse("/settings?said=browser-signed-out", status_code=303)
 
