@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select, text
 from sqlmodel import SQLModel
 
-from app.tables import LeaseRow, PictureRow
+from app.tables import LeaseRow, PictureRow, WorkerRow
 
 # So many of those made before a migration are kept.
 KEPT = 3
@@ -76,10 +76,10 @@ def keep_old(path: Path, step: str, now: datetime) -> Path:
 def tables() -> list[Table]:
     """Return the tables that a copy holds, each after those that it points to.
 
-    Who is the scheduler of one database says nothing of another, and the pictures that are kept
-    are fetched again.
+    Who works on one database says nothing of another, and the pictures that are kept are fetched
+    again.
     """
-    left_out = {LeaseRow.__tablename__, PictureRow.__tablename__}
+    left_out = {row.__tablename__ for row in (LeaseRow, WorkerRow, PictureRow)}
     return [table for table in SQLModel.metadata.sorted_tables if table.name not in left_out]
 
 

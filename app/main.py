@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_network
-from signal import SIGTERM
+from signal import SIGINT, SIGTERM
 
 import httpx2
 import structlog
@@ -72,17 +72,40 @@ def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings, now: Callable[[], datetime] = utcnow) -> FastAPI:
+def create_app(
+    settings: Settings, now: Callable[[], datetime] = utcnow, *, with_scheduler: bool = True
+) -> FastAPI:
     """Return the app for ``settings``, on a database that is migrated already.
 
-    It opens nothing until it is started; then its scheduler runs beside the pages.
+    It opens nothing until it is started; then its scheduler runs beside the pages, unless others
+    do the work.
 
     Raises:
         SettingsError: a setting that only the parts themselves can judge is wrong.
 
     """
     check(settings)
-    return app_of(*assembled(settings, now))
+    bridge, scheduler = assembled(settings, now)
+    return app_of(replace(bridge, has_scheduler=with_scheduler), scheduler)
+
+
+async def work(settings: Settings, now: Callable[[], datetime] = utcnow) -> None:
+    """Do what is due beside other workers, without pages, until SIGTERM or Ctrl-C.
+
+    Raises:
+        SettingsError: as `create_app`.
+
+    """
+    check(settings)
+    bridge, scheduler = assembled(settings, now)
+    scheduler.is_one_of_many = True
+    for number in (SIGTERM, SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, scheduler.stop)
+    try:
+        await scheduler.run()
+        await scheduler.finish()
+    finally:
+        await closed(bridge, scheduler)
 
 
 async def errand(
@@ -218,12 +241,13 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
 async def lifespan(bridge: Bridge, scheduler: Scheduler, _: FastAPI) -> AsyncIterator[None]:
     """Run the scheduler beside the pages; at the end let what is in flight come to rest."""
     await admission.prepare(bridge.database, bridge.settings)
-    clockwork = asyncio.create_task(scheduler.run())
+    clockwork = asyncio.create_task(scheduler.run()) if bridge.has_scheduler else None
     try:
         yield
     finally:
         scheduler.stop()
-        await clockwork
+        if clockwork:
+            await clockwork
         await scheduler.finish()
         await closed(bridge, scheduler)
 

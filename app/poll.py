@@ -89,7 +89,7 @@ class Reading:
     totals: Totals | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Poller:
     """Reads Trakt for all connections of one database."""
 
@@ -100,6 +100,8 @@ class Poller:
     interval: timedelta
     waits: Waits
     metrics: Metrics
+    # How often a connection is asked, where the budget does not allow it as often as wished.
+    stretched: timedelta | None = None
 
     async def poll(self, turn: Turn) -> None:
         """Look once whether a connection has something new, and keep it."""
@@ -224,7 +226,10 @@ class Poller:
             await sightings.settle(session, row, reading.findings, now, confirm_at)
             row.check_found = await check_found(session, row, reading)
             concluded(row, turn.connection, reading, now, self.waits)
-            later = [now + jittered(self.interval), await sightings.next_doubt(session, turn.id)]
+            later = [
+                now + jittered(self.stretched or self.interval),
+                await sightings.next_doubt(session, turn.id),
+            ]
             later += [] if row.archive_page else [row.diff_due_at]
             next_poll_at = max(now, min(when for when in later if when))
             connections.polled(row, turn, now, next_poll_at)

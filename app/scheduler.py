@@ -1,6 +1,7 @@
 """When: the rows say what is due, and this loop hands it to the coroutines that do it.
 
-Of all processes on one database one holds the scheduler's lease; the others stand by.
+Of all processes on one database one holds the scheduler's lease; the others stand by. Workers claim
+beside each other, whoever holds it: what is done once a minute is then its holder's alone.
 """
 
 import asyncio
@@ -25,7 +26,18 @@ from app.poll import Poller
 from app.publish import Publisher
 from app.pulse import Pulse
 from app.rotate import judge_all
-from app.store import accounts, connections, gates, lease, looks, notices, posts, undecided
+from app.sources.budget import affordable
+from app.store import (
+    accounts,
+    connections,
+    gates,
+    lease,
+    looks,
+    notices,
+    posts,
+    undecided,
+    workers,
+)
 from app.store.looks import Turn as LookTurn
 from app.waits import Waits
 
@@ -100,6 +112,8 @@ class Scheduler:
     name: str = field(default_factory=own_name)
     renewed_at: datetime | None = None
     is_standing_by: bool = False
+    is_one_of_many: bool = False
+    announced_at: datetime | None = None
 
     @property
     def running(self) -> set[asyncio.Task[None]]:
@@ -201,9 +215,10 @@ class Scheduler:
 
     async def start_due(self) -> None:
         """Start all that is due and for which there is a place, if this is who schedules."""
-        if not await self.is_in_charge():
+        await self.announce()
+        if not await self.is_in_charge() and not self.is_one_of_many:
             return
-        for turn in await self.claimed(connections.claim_polls, POLLS - len(self.polls)):
+        for turn in await self.claimed(connections.claim_polls, self.places()):
             poll, trouble = self.poller.poll(turn), partial(self.poller.note_trouble, turn)
             park = partial(connections.park, turn=turn)
             self.start(self.polls, self.guarded("poll", poll, trouble, park))
@@ -221,6 +236,24 @@ class Scheduler:
         if len(self.tellings) < TELLINGS and await self.notifier.is_due():
             self.start(self.tellings, self.guarded("tell", self.notifier.tell_due()))
 
+    def places(self) -> int:
+        """Return how many more connections may be polled now.
+
+        One of many takes no more than it may ask Trakt for: others may be asked to wait less.
+        """
+        most = min(POLLS, self.poller.trakt.budget.left()) if self.is_one_of_many else POLLS
+        return most - len(self.polls)
+
+    async def announce(self) -> None:
+        """Say, as one of many, that this process works; also when its clock was set back."""
+        now, length = self.now(), self.waits.scheduler_lease
+        is_known = self.announced_at and self.announced_at <= now < self.announced_at + length / 3
+        if not self.is_one_of_many or is_known:
+            return
+        async with self.database.writing() as session:
+            await workers.announce(session, self.name, now + length)
+        self.announced_at = now
+
     async def is_in_charge(self) -> bool:
         """Take or renew the lease when it is time to; tell whether it is ours.
 
@@ -234,6 +267,7 @@ class Scheduler:
         if self.is_standing_by:
             async with self.database.reading() as session:
                 other = await lease.holder(session, now, length)
+                self.poller.stretched = await workers.stretched(session)
         if other is None:
             async with self.database.writing() as session:
                 other = await lease.take(session, self.name, now, length)
@@ -251,7 +285,7 @@ class Scheduler:
 
     def stand_by(self, other: str) -> None:
         """Claim nothing while another process holds the lease; say so once."""
-        if not self.is_standing_by:
+        if not self.is_standing_by and not self.is_one_of_many:
             log.warning("another process holds the scheduler; this one stands by", holder=other)
         # The other one beats: how long it was silent is asked anew when it is our turn.
         self.renewed_at = self.tended_at = None
@@ -262,6 +296,8 @@ class Scheduler:
         self.renewed_at = None
         async with self.database.writing() as session:
             await lease.release(session, self.name)
+            if self.is_one_of_many:
+                await workers.leave(session, self.name, self.now())
 
     async def claimed(
         self,
@@ -303,10 +339,28 @@ class Scheduler:
             log.warning("silent since", heartbeat=last)
         if last and self.tended_at is None:
             await gates.shut(session, last, now)
+        await self.stretch(session, now)
         await gates.ask(session, now)
         await undecided.tell(session, now, self.waits.unsure_told_after)
         await undecided.end(session, now)
         await accounts.sweep(session, now)
+
+    async def stretch(self, session: AsyncSession, now: datetime) -> None:
+        """Ask each connection as often as wished, or as often as all addresses may; say it once."""
+        poller, number = self.poller, await workers.connections(session)
+        addresses = max(1, await workers.count(session, now))
+        possible = affordable(poller.interval, number, poller.trakt.budget.limit, addresses)
+        stretched = possible if possible > poller.interval else None
+        if stretched != await workers.stretched(session):
+            minutes = possible / timedelta(minutes=1)
+            log.warning(
+                "so many are asked that each is asked this often",
+                connections=number,
+                addresses=addresses,
+                minutes=minutes,
+            )
+            await workers.stretch(session, stretched)
+        poller.stretched = stretched
 
     def start(self, running: Work, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` beside all else and look again when it is done."""

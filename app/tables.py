@@ -366,6 +366,17 @@ class HeartbeatRow(SQLModel, table=True):
     # The last time that nobody worked for much too long.
     silent_from: datetime | None = None
     silent_until: datetime | None = None
+    # Seconds between two polls of one connection, where it is longer than wished.
+    stretched: int | None = None
+
+
+class WorkerRow(SQLModel, table=True):
+    """A process that works beside others, and until when it need not say so again."""
+
+    __tablename__ = "worker"
+
+    name: str = Field(primary_key=True)
+    until: datetime
 
 
 class LeaseRow(SQLModel, table=True):

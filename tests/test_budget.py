@@ -4,7 +4,7 @@ from typing import Never
 
 import pytest
 
-from app.sources.budget import PERIOD, Budget
+from app.sources.budget import PERIOD, Budget, affordable
 
 
 class Ticks:
@@ -129,3 +129,28 @@ def test_a_short_closing_does_not_end_a_long_one(ticks: Ticks) -> None:
     budget.close(timedelta(minutes=5))
 
     assert budget.closed_for() == timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("connections", "limit", "addresses", "minutes"),
+    [
+        (0, 500, 1, 30),
+        (3_000, 500, 1, 30),
+        (3_001, 500, 1, 31),
+        (10_000, 500, 1, 100),
+        (10_000, 500, 4, 30),
+        (10_000, 500, 3, 34),
+        (3_000, 1_000, 1, 30),
+        (100, 1, 1, 500),
+    ],
+)
+def test_one_address_carries_3_000_connections_in_half_an_hour_and_more_of_them_slower(
+    connections: int, limit: int, addresses: int, minutes: int
+) -> None:
+    half_an_hour = timedelta(minutes=30)
+
+    found = affordable(half_an_hour, connections, limit, addresses)
+
+    assert found == timedelta(minutes=minutes)
+    # So many requests are within the budget of all addresses.
+    assert connections <= limit * addresses * (found / timedelta(minutes=5))

@@ -30,7 +30,7 @@ from tests.world import Clock, World, running_world
 
 # They belong to nobody: a heartbeat, who is the scheduler, states that were used, a claim without a
 # name.
-NOBODYS = {"heartbeat", "lease", "spent", "claim"}
+NOBODYS = {"heartbeat", "lease", "worker", "spent", "claim"}
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_deleting_leaves_no_row_and_gives_all_keys_back(world: World) -> N
         await notices.set_addresses(session, 1, ["ntfys://ntfy.sh/ada"], world.bridge.vault)
         await notices.open_one(session, 1, Kind.PAUSED, f"{world.me} is", world.clock())
     filled = await contents(world)
-    assert {name for name, rows in filled.items() if not rows} <= {"claim"}
+    assert {name for name, rows in filled.items() if not rows} <= {"claim", "worker"}
     posts = len(world.site.posts)
 
     await delete(world)

@@ -302,6 +302,18 @@ async def test_it_tells_which_process_is_the_scheduler(machine: Machine) -> None
     assert ended.code == 0
 
 
+async def test_it_tells_how_often_is_asked_where_trakt_allows_no_more(machine: Machine) -> None:
+    machine.migrate()
+    machine.alter(
+        "INSERT INTO heartbeat (id, at, stretched) VALUES (1, ?, 6000)", "2026-11-26 00:00:00"
+    )
+
+    ended = await machine.run("doctor")
+
+    assert "ok    pace: each connection is asked every 100 minutes" in ended.said
+    assert ended.code == 0
+
+
 async def test_a_program_may_read_what_it_found(machine: Machine) -> None:
     ended = await machine.run("doctor", "--json", TRAKT_CLIENT_ID="")
 

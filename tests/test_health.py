@@ -53,6 +53,7 @@ async def test_a_bridge_that_works_is_healthy(world: World) -> None:
         "database_answers": True,
         "migrated": True,
         "scheduler_beat_seconds_ago": 40,
+        "poll_interval_seconds": 1800,
         "oldest_overdue_poll_seconds": 0,
     }
 

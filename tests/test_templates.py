@@ -171,6 +171,7 @@ def dashboard(**values: object) -> Page:
         "asks_later": False,
         "is_busy": False,
         "silence": None,
+        "stretched": None,
         "loss": None,
         "has_lost_addresses": False,
     }

@@ -97,10 +97,9 @@ class Small:
         self.diary = Diary(trakt, start=NOON - timedelta(hours=1))
         self.diary.watch(DUNE, NOON)
         self.site = SimulatedSite("http://site.test", now=clock)
-        self.file = folder / "bridge.db"
-        url = f"sqlite:///{self.file}"
-        database.prepare(url)
-        migrate.upgrade(url)
+        self.url = f"sqlite:///{folder / 'bridge.db'}"
+        database.prepare(self.url)
+        migrate.upgrade(self.url)
 
     @property
     def play(self) -> str:
@@ -114,7 +113,7 @@ class Small:
 
     def archived(self, *, at: datetime = NOON) -> None:
         """Put the play into the archive."""
-        engine = create_engine(f"sqlite:///{self.file}")
+        engine = create_engine(self.url)
         with Session(engine) as session:
             for row in (
                 AccountRow(id=1, me=self.site.me, created_at=NOON),
@@ -143,7 +142,7 @@ class Small:
         engine.dispose()
 
     def verdict(self) -> Verdict:
-        return judged(self.file, [(self.diary, self.site)])
+        return judged(self.url, [(self.diary, self.site)])
 
 
 @pytest.fixture
@@ -232,7 +231,7 @@ def test_what_the_archive_still_holds_is_told(small: Small) -> None:
 def test_the_story_of_an_offender_names_its_play_and_where_it_stands(small: Small) -> None:
     small.archived()
 
-    told = "\n".join(stories(small.file, small.verdict()))
+    told = "\n".join(stories(small.url, small.verdict()))
 
     assert small.play in told
     assert "posted" in told

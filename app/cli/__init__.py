@@ -12,6 +12,7 @@ cli = typer.Typer(
 )
 # In the order in which the help lists them.
 cli.command()(serve.serve)
+cli.command()(serve.work)
 cli.command()(poll.poll)
 cli.command("migrate")(schema.migrate_database)
 cli.command()(doctor.doctor)

@@ -22,7 +22,7 @@ from app.http import client, date_of
 from app.migrate import Schema
 from app.rotate import Census, census
 from app.settings import Settings, SettingsError
-from app.store import lease
+from app.store import lease, workers
 from app.vault import Vault
 
 # Tokens last for days; a clock that is off by more than this breaks sign-ins.
@@ -113,7 +113,9 @@ def check_database(settings: Settings) -> Iterator[Check]:
     yield ("database", True, f"{where} can be written")
     yield check_schema(step)
     if step == migrate.script().get_current_head():
-        yield from check_keys(asyncio.run(counted(settings)))
+        found, interval = asyncio.run(counted(settings))
+        yield from check_keys(found)
+        yield from check_pace(interval)
     yield ("scheduler", True, holder or "none is at work now; serve brings one")
 
 
@@ -170,11 +172,13 @@ def check_schema(step: str | None) -> Check:
             return ("migrations", False, "made by a newer OwnYourTrakt; update the program")
 
 
-async def counted(settings: Settings) -> Census:
-    """Return by which key what is sealed in the database."""
+async def counted(settings: Settings) -> tuple[Census, timedelta | None]:
+    """Return by which key what is sealed in the database, and the interval if it is stretched."""
     opened = database.Database(settings.database_url)
     try:
-        return await census(opened, Vault(settings.secret_key))
+        async with opened.reading() as session:
+            interval = await workers.stretched(session)
+        return await census(opened, Vault(settings.secret_key)), interval
     finally:
         await opened.close()
 
@@ -188,6 +192,14 @@ def check_keys(found: Census) -> Iterator[Check]:
         yield ("keys", True, f"{words} ({found.older} of {found.older + found.newest})")
     elif not found.lost:
         yield ("keys", True, "all are sealed by the newest SECRET_KEY")
+
+
+def check_pace(stretched: timedelta | None) -> Iterator[Check]:
+    """Tell how often Trakt is asked, where its limit is too low for as often as wished."""
+    if stretched:
+        minutes = stretched // timedelta(minutes=1)
+        words = f"each connection is asked every {minutes} minutes; Trakt allows no more"
+        yield ("pace", True, f"{words} from these addresses (docs/scale.md)")
 
 
 def check_clock(now: datetime, theirs: datetime | None = None) -> Check:

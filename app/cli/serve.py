@@ -1,21 +1,24 @@
-"""``serve``: the pages and, beside them, the scheduler."""
+"""``serve``: the pages and, beside them, the scheduler; ``work``: the work without pages."""
 
+import asyncio
 import os
 import secrets
 import socket
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import structlog
 import typer
 import uvicorn
 
-from app import __version__, logs, sentry
+from app import __version__, database, logs, sentry
 from app import settings as config
 from app.cli.schema import migrated
-from app.cli.stops import settings_or_stop, stop
+from app.cli.stops import readable_database_errors, settings_or_stop, stop
 from app.disk import loss_here
 from app.main import create_app
+from app.main import work as worked
 from app.private import DOTENV
 from app.server import LARGEST_HEAD, patient
 from app.settings import Settings, SettingsError
@@ -24,14 +27,20 @@ from app.web.headers import protection
 log = structlog.get_logger()
 
 
-def serve() -> None:
+def serve(
+    *,
+    with_scheduler: Annotated[
+        bool,
+        typer.Option("--scheduler/--no-scheduler", help="Do the work, too, or leave it to `work`."),
+    ] = True,
+) -> None:
     """Run the bridge: its pages and, beside them, the scheduler."""
     offer_secret_key()
     settings = settings_or_stop()
     logs.configure(settings.log_format)
     try:
         sentry.start(settings)
-        app = create_app(settings)
+        app = create_app(settings, with_scheduler=with_scheduler)
     except SettingsError as error:
         raise stop(str(error)) from None
     if kept := migrated(settings, log.warning):
@@ -59,6 +68,25 @@ def serve() -> None:
         )
     )
     server.run(sockets=[listener])
+
+
+def work() -> None:
+    """Do the work without pages, beside any number of others; needs PostgreSQL."""
+    settings = settings_or_stop()
+    if database.sqlite_file(settings.database_url):
+        raise stop(
+            "SQLite has one writer, so workers would only wait for each other: run serve, which "
+            "works by itself, or set DATABASE_URL to a PostgreSQL (docs/scale.md)"
+        )
+    logs.configure(settings.log_format)
+    try:
+        sentry.start(settings)
+        migrated(settings, log.warning)
+        log.info("working", at=settings.base_url, version=__version__)
+        with readable_database_errors(settings):
+            asyncio.run(worked(settings))
+    except SettingsError as error:
+        raise stop(str(error)) from None
 
 
 def warn_of_loss(settings: Settings) -> None:

@@ -1,12 +1,23 @@
 """How many questions we may still ask Trakt: per person, and for this process's address."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 
 PERIOD = 300.0  # seconds; Trakt counts in windows of five minutes
 PER_PERSON = 500
+
+
+def affordable(wish: timedelta, connections: int, limit: int, addresses: int) -> timedelta:
+    """Return how often each of many connections can be asked: as wished, or more seldom.
+
+    To find nothing new costs one request, and each address has ``limit`` of them in five minutes.
+    What is longer than wished is whole minutes.
+    """
+    needed = PERIOD / 60 * connections / (limit * addresses)
+    return max(wish, timedelta(minutes=math.ceil(needed)))
 
 
 class Budget:

@@ -27,11 +27,15 @@ SITE_WORDS = ("locked", "paused", "gated", "troubled", "well")
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """Signs of life: the step of the schema, the scheduler's last beat, the oldest overdue poll."""
+    """Signs of life: the step of the schema, the scheduler's last beat, the oldest overdue poll.
+
+    ``stretched``: seconds between two polls of one connection, where it is longer than wished.
+    """
 
     revision: str | None
     beat_at: datetime | None
     overdue_since: datetime | None
+    stretched: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ async def pulse(session: AsyncSession, now: datetime) -> Pulse:
                 step.scalar_subquery(),
                 select(col(HeartbeatRow.at)).scalar_subquery(),
                 oldest.scalar_subquery(),
+                select(col(HeartbeatRow.stretched)).scalar_subquery(),
             )
         )
     ).one()

@@ -38,6 +38,8 @@ class Bridge:
     limits: Limits = field(default_factory=Limits)
     # What the owner must know of the disk, see `app.disk`.
     loss: str | None = None
+    # Whether this process does the work, too, or leaves it to workers.
+    has_scheduler: bool = True
 
     @property
     def client_id(self) -> str:

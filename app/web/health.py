@@ -43,6 +43,7 @@ class Health:
     database_answers: bool
     migrated: bool | None = None
     scheduler_beat_seconds_ago: int | None = None
+    poll_interval_seconds: int | None = None
     oldest_overdue_poll_seconds: int | None = None
 
 
@@ -68,14 +69,16 @@ def judged(pulse: Pulse, bridge: Bridge) -> Health:
 
     A database newer than this process is no trouble: a newer process is taking over, and until
     then this one answers. Overdue polls are none either: starting again would not speed them up.
-    Nobody's beat is missed before this process itself had the time to beat.
+    Nobody's beat is missed before this process itself had the time to beat, nor at a process that
+    shows pages only: to start that one again would not bring the workers back.
     """
     now, schema = bridge.now(), migrate.schema_at(pulse.revision)
     silence = MISSED_BEATS * bridge.settings.waits.heartbeat
     reasons = []
     if schema is Schema.OLD:
         reasons.append("The database is out of date; run: ownyourtrakt migrate")
-    if age(max(pulse.beat_at or bridge.started_at, bridge.started_at), now) > silence:
+    beat_at = max(pulse.beat_at or bridge.started_at, bridge.started_at)
+    if bridge.has_scheduler and age(beat_at, now) > silence:
         reasons.append("The scheduler has shown no sign of life for minutes.")
     return Health(
         status="trouble" if reasons else "ok",
@@ -83,6 +86,7 @@ def judged(pulse: Pulse, bridge: Bridge) -> Health:
         database_answers=True,
         migrated=schema is not Schema.OLD,
         scheduler_beat_seconds_ago=seconds(pulse.beat_at, now) if pulse.beat_at else None,
+        poll_interval_seconds=pulse.stretched or bridge.settings.poll_interval,
         oldest_overdue_poll_seconds=seconds(pulse.overdue_since, now),
     )
 

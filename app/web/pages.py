@@ -12,7 +12,17 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from app.hentry import zone
 from app.indieweb.indieauth import missing_scopes
 from app.notices import Kind
-from app.store import accounts, connections, found, gates, notices, posts, sessions, watches
+from app.store import (
+    accounts,
+    connections,
+    found,
+    gates,
+    notices,
+    posts,
+    sessions,
+    watches,
+    workers,
+)
 from app.tables import ConnectionRow, SiteRow
 from app.vault import digest
 from app.web import admission, connect, session, signin
@@ -44,6 +54,7 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         silence = await gates.silence(
             reading, person.account, now - bridge.settings.waits.silence_shown
         )
+        stretched = await workers.stretched(reading)
         owns = await admission.is_owner(reading, bridge.settings, person.account.me)
     connection = linked[0] if linked else None
     return show(
@@ -59,6 +70,7 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         needs=needs(site, connection, states, asked),
         has_lost_addresses=addresses is None,
         silence=silence,
+        stretched=stretched,
         loss=bridge.loss if owns else None,
         asks_later=any(notice.kind == Kind.START for notice in asked),
         leaves=True,

@@ -1,7 +1,9 @@
-"""The command: ``python -m tests.torture [--long] [--seed SEED]``."""
+"""The command: ``python -m tests.torture [--long] [--seed SEED] [--database … --workers N]``."""
 
 import asyncio
 import secrets
+from dataclasses import replace
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,13 +12,24 @@ from tests.torture.plans import LONG, SHORT
 from tests.torture.storm import torture
 
 
+class Kind(StrEnum):
+    """The databases."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
 def main(
     *,
     long: Annotated[bool, typer.Option(help="A thousand kills instead of some dozens.")] = False,
     seed: Annotated[str, typer.Option(help="Of a storm to be replayed.")] = "",
+    database: Annotated[Kind, typer.Option(help="On which the bridge works.")] = Kind.SQLITE,
+    workers: Annotated[int, typer.Option(help="Processes that share the work (PostgreSQL).")] = 0,
 ) -> None:
     """Torture the bridge and exit with 1 if anything was lost or doubled."""
-    form = LONG if long else SHORT
+    if workers and database is Kind.SQLITE:
+        raise typer.BadParameter("workers need --database postgresql")
+    form = replace(LONG if long else SHORT, database=database, workers=workers)
     chosen = seed or secrets.token_hex(3)
     typer.echo(f"the {form.name} form, seed {chosen}")
     if not asyncio.run(torture(chosen, form)):

@@ -1,18 +1,18 @@
-"""The bridge as the harness holds it: a process that is born, dies, and is born again."""
+"""The bridge as the harness holds it: processes that are born, die, and are born again."""
 
 import asyncio
 import json
 import os
 import signal
-import sqlite3
+import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.torture.plans import Death
+from tests.torture.plans import Death, Part
 from tests.world import listening
 
 ROOT = Path(__file__).parents[2]
@@ -28,25 +28,14 @@ def over() -> "asyncio.Future[int]":
 
 
 @dataclass(slots=True)
-class Bridge:
+class Mortal:
     """One process at a time, forked from one that has imported everything."""
 
-    folder: Path
     port: int
     nursery: Process
     pid: int | None = None
     ended: asyncio.Future[int] = field(default_factory=over)
     kills: int = 0
-
-    @property
-    def url(self) -> str:
-        """Where people find the bridge."""
-        return f"http://localhost:{self.port}"
-
-    @property
-    def database(self) -> Path:
-        """The file of the bridge's database."""
-        return self.folder / "bridge.db"
 
     async def begin(self, death: Death | None) -> None:
         """Begin a life, which may have an end of its own."""
@@ -97,43 +86,121 @@ class Bridge:
                 os.kill(self.pid, number)
         return await asyncio.shield(self.ended)
 
-    def copy_to(self, path: Path) -> None:
-        """Write a copy of the database, as a person's nightly backup does."""
-        path.unlink(missing_ok=True)
-        with closing(sqlite3.connect(self.database)) as mine, closing(sqlite3.connect(path)) as own:
-            mine.backup(own)
 
-    def put_back(self, path: Path) -> None:
-        """Put an old copy in the place of the database."""
-        for left in ("", "-wal", "-shm"):
-            Path(f"{self.database}{left}").unlink(missing_ok=True)
-        path.rename(self.database)
+@dataclass(slots=True)
+class Bridge:
+    """The process that people meet, and the workers; without any, the first one does it all.
+
+    ``ended``, and whether it ``lives``, are those of the first one.
+    """
+
+    database: str
+    pages: Mortal
+    workers: Sequence[Mortal] = ()
+    turn: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where people find the bridge."""
+        return f"http://localhost:{self.pages.port}"
+
+    @property
+    def ended(self) -> "asyncio.Future[int]":
+        """When the process that people meet has ended."""
+        return self.pages.ended
+
+    @property
+    def lives(self) -> bool:
+        """Whether people meet somebody now."""
+        return self.pages.lives
+
+    @property
+    def all(self) -> Sequence[Mortal]:
+        """Every process."""
+        return (self.pages, *self.workers)
+
+    @property
+    def kills(self) -> int:
+        """How many lives were ended by SIGKILL."""
+        return sum(one.kills for one in self.all)
+
+    def next(self) -> Mortal:
+        """Return the process whose turn it is to die before the others: a worker, if there is."""
+        self.turn += 1
+        return self.workers[self.turn % len(self.workers)] if self.workers else self.pages
+
+    async def begin(self, death: Death | None) -> None:
+        """Begin a life, in which one process may have an end of its own."""
+        doomed = self.next()
+        for one in self.all:
+            await one.begin(death if one is doomed else None)
+
+    async def strike(self) -> int:
+        """End one process as a power cut does; the others go on. Return its exit code."""
+        return await self.next().kill()
+
+    async def kill(self) -> int:
+        """End all as a power cut does; return the exit code that tells the most."""
+        return worst([await one.kill() for one in self.all])
+
+    async def ask_to_end(self) -> int:
+        """End all as a platform does; return the exit code that tells the most.
+
+        Raises:
+            TimeoutError: one is still there after `PATIENCE`.
+
+        """
+        return worst(await asyncio.gather(*(one.ask_to_end() for one in self.all)))
+
+
+def worst(codes: Sequence[int]) -> int:
+    """Return an end that nobody asked for, else a kill, else any."""
+    asked = (0, -signal.SIGTERM)
+    known = (*asked, -signal.SIGKILL)
+    unknown = [code for code in codes if code not in known]
+    return (unknown or [code for code in codes if code not in asked] or list(codes))[0]
 
 
 @asynccontextmanager
-async def nursery(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Bridge]:
+async def nurseries(
+    folder: Path, environment: Mapping[str, str], workers: int
+) -> AsyncIterator[Bridge]:
     """Yield a bridge that has not begun to live yet; afterwards nothing of it is left running."""
-    listener = listening()
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listening())
+        port = listener.getsockname()[1]
+        settings = {"BASE_URL": f"http://localhost:{port}", **environment}
+        parts = [Part.PAGES, *[Part.WORK] * workers] if workers else [Part.ALL]
+        pages, *others = [
+            await stack.enter_async_context(nursery(folder, settings, listener, part))
+            for part in parts
+        ]
+        yield Bridge(environment["DATABASE_URL"], pages, others)
+
+
+@asynccontextmanager
+async def nursery(
+    folder: Path, environment: Mapping[str, str], listener: socket.socket, part: Part
+) -> AsyncIterator[Mortal]:
+    """Yield a process that has not begun to live yet."""
     ours, theirs = os.pipe()[::-1]
-    port = listener.getsockname()[1]
-    with (folder / "bridge.log").open("ab") as log:
+    with (folder / f"{part}.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "tests.torture.server"),
-            *(str(listener.fileno()), str(theirs), str(folder)),
+            *(str(listener.fileno()), str(theirs), str(folder), part),
             cwd=folder,
-            env={"PYTHONPATH": str(ROOT), "BASE_URL": f"http://localhost:{port}", **environment},
+            env={"PYTHONPATH": str(ROOT), **environment},
             stdin=PIPE,
             stdout=PIPE,
             stderr=log,
             pass_fds=(listener.fileno(), theirs),
         )
     try:
-        yield Bridge(folder, port, process)
+        yield Mortal(listener.getsockname()[1], process)
     finally:
         # Whoever holds the other end of this pipe ends now.
         os.close(ours)
         os.close(theirs)
         process.kill()
         await process.wait()
-        listener.close()

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import NoReturn
 
 from starlette.requests import Request
@@ -66,11 +65,12 @@ class Delayed:
 class Network:
     """An ASGI app that leads each port to its neighbour.
 
-    ``stirred`` is set whenever a request of the bridge comes or goes. ``kill`` ends the bridge.
+    ``stirred`` is set whenever a request of the bridge comes or goes. ``kill`` ends one of
+    its processes.
     """
 
     clock: SharedClock
-    database: Path
+    database: str
     kill: Callable[[], Awaitable[int]]
     town: SimulatedTraktTown
     keys: Keys = field(default_factory=Keys)

@@ -53,7 +53,8 @@ class Form:
     has watched before connecting; the last person has the most and does something only in every
     ``busy_every``-th life. Every ``copy_every`` lives an old copy of the database is put back,
     which was taken some lives before, and every ``downtime_every`` lives nobody runs the bridge
-    for a while. The bridge is given ``longest_beat`` seconds for what one beat brings.
+    for a while. The bridge is given ``longest_beat`` seconds for what one beat brings. With
+    ``workers``, on PostgreSQL alone, the work is theirs.
     """
 
     name: str
@@ -67,6 +68,8 @@ class Form:
     busy_every: int
     copy_every: int
     downtime_every: int
+    database: str = "sqlite"
+    workers: int = 0
 
 
 SHORT = Form(
@@ -117,6 +120,14 @@ class Beat:
     step: timedelta
     wrong: timedelta
     checks: int | None
+
+
+class Part(StrEnum):
+    """What a process does: all, as ``serve`` does, or the one half of it."""
+
+    ALL = "all"
+    PAGES = "pages"
+    WORK = "work"
 
 
 class Point(StrEnum):

@@ -5,6 +5,7 @@ life's plan says so. The words of the harness come by stdin, one JSON object a l
 go to stdout.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -22,9 +23,9 @@ from sqlalchemy import Engine, Pool, event
 from app import logs, migrate
 from app import settings as config
 from app.cli.schema import migrated
-from app.main import create_app
+from app.main import create_app, work
 from tests.torture.clock import SharedClock
-from tests.torture.plans import Death, Point
+from tests.torture.plans import Death, Part, Point
 from tests.torture.spared import is_second_try_under_way
 
 
@@ -37,7 +38,7 @@ class Reaper:
     """
 
     death: Death
-    database: Path
+    database: str
     seen: int = 0
     is_armed: bool = False
 
@@ -79,13 +80,17 @@ def die() -> NoReturn:
     raise SystemExit
 
 
-def live(listener: socket.socket, clock: SharedClock, database: Path, death: Death | None) -> None:
-    """Run the bridge until it is asked to end, or dies."""
+def live(listener: socket.socket, clock: SharedClock, part: Part, death: Death | None) -> None:
+    """Run the bridge, or a part of it, until it is asked to end, or dies."""
     if death:
-        Reaper(death, database).watch()
+        Reaper(death, os.environ["DATABASE_URL"]).watch()
     settings = config.load()
     logs.configure(settings.log_format)
-    app = create_app(settings, clock.bridge)
+    if part is Part.WORK:
+        migrated(settings, print)
+        asyncio.run(work(settings, clock.bridge))
+        return
+    app = create_app(settings, clock.bridge, with_scheduler=part is Part.ALL)
     migrated(settings, print)
     server = uvicorn.Server(
         uvicorn.Config(
@@ -125,7 +130,7 @@ def forked(work: Callable[[], None]) -> int:
         os._exit(code)
 
 
-def main(listener_number: int, lifeline: int, folder: Path) -> None:
+def main(listener_number: int, lifeline: int, folder: Path, part: Part) -> None:
     """Fork a life for each line that is read."""
     listener = socket.socket(fileno=listener_number)
     clock = SharedClock(folder / "clock")
@@ -135,11 +140,11 @@ def main(listener_number: int, lifeline: int, folder: Path) -> None:
         plan = json.loads(line)["death"]
         death = Death(Point(plan["point"]), plan["nth"]) if plan else None
 
-        def work(death: Death | None = death) -> None:
+        def begin(death: Death | None = death) -> None:
             end_with(lifeline)
-            live(listener, clock, folder / "bridge.db", death)
+            live(listener, clock, part, death)
 
-        child = forked(work)
+        child = forked(begin)
         say(f"began {child}")
         say(f"ended {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
 
@@ -151,4 +156,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Part(sys.argv[4]))

@@ -2,11 +2,10 @@
 
 import asyncio
 import signal
-import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +20,9 @@ from app.demo.trakt import SimulatedTrakt
 from app.demo.trakt_history import BadDays
 from app.demo.trakt_town import SimulatedTraktTown
 from app.waits import USUAL
-from tests.torture.bridge import Bridge, nursery
+from tests.postgres import postgres_server, told
+from tests.torture import books
+from tests.torture.bridge import Bridge, nurseries
 from tests.torture.clock import SharedClock
 from tests.torture.diary import Diary, floored
 from tests.torture.fates import Where
@@ -81,6 +82,7 @@ class Storm:
     people: list[Person]
     diaries: list[Diary]
     copy: Path
+    copied: str = ""
     is_behind: bool = False
     happened: Counter[str] = field(default_factory=Counter)
     wrongs: list[str] = field(default_factory=list)
@@ -168,7 +170,7 @@ class Storm:
         """Do what is done while the bridge is down."""
         if plan.takes_copy:
             self.take_copy()
-        if plan.puts_copy_back and self.copy.exists():
+        if plan.puts_copy_back and self.copied:
             await self.put_copy_back()
         elif self.is_behind:
             self.catch_up()
@@ -181,8 +183,8 @@ class Storm:
 
     def take_copy(self) -> None:
         """Keep a copy of the database, and remember what it knows."""
-        self.bridge.copy_to(self.copy)
-        known, self.is_behind = plays_in(self.copy), False
+        self.copied = books.keep_copy(self.bridge.database, self.copy)
+        known, self.is_behind = plays_in(self.copied), False
         for diary in self.diaries:
             diary.known = known
 
@@ -197,7 +199,8 @@ class Storm:
         """Put the old copy back, after a while in which no site gets or hides anything more."""
         await self.network.arrive(all_of_them=True)
         self.clock.passes(3 * POLL_INTERVAL)
-        self.bridge.put_back(self.copy)
+        books.put_back(self.bridge.database, self.copied)
+        self.copied = ""
         self.happened["old copy"] += 1
         self.is_behind = True
         for person in self.people:
@@ -295,36 +298,34 @@ AT_WORK = """
     UNION SELECT 1 FROM post WHERE state = 'sending'
     UNION SELECT 1 FROM site WHERE looking_until IS NOT NULL
     UNION SELECT 1 FROM post JOIN site ON site.account_id = post.account_id
-        WHERE post.state = 'queued' AND post.due_at <= '{now:%Y-%m-%d %H:%M:%S.%f}'
+        WHERE post.state = 'queued' AND post.due_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00'
         AND site.gate_at IS NULL AND site.locked IS NULL AND site.paused IS NULL
 """
 
 
-def is_at_work(database: Path, now: datetime) -> bool:
+def is_at_work(database: str, now: datetime) -> bool:
     """Tell whether the bridge has a turn under way, or a post to send."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return connection.execute(AT_WORK.format(now=now)).fetchone() is not None
+    return bool(books.rows(database, AT_WORK.format(now=now)))
 
 
-def plays_in(database: Path) -> set[int]:
+def plays_in(database: str) -> set[int]:
     """Return the ids of all plays that a database knows."""
-    with closing(sqlite3.connect(database)) as connection:
-        return {int(row[0]) for row in connection.execute("SELECT key FROM sighting")}
+    return {int(row[0]) for row in books.rows(database, "SELECT key FROM sighting")}
 
 
 @asynccontextmanager
-async def gathered(folder: Path, seed: str, form: Form) -> AsyncIterator[Storm]:
+async def gathered(folder: Path, url: str, seed: str, form: Form) -> AsyncIterator[Storm]:
     """Yield a storm that is about to begin."""
     clock = SharedClock(folder / "clock")
     async with AsyncExitStack() as stack:
         listeners = [listening() for _ in range(2 + len(SITES))]
         api, auth, *homes = (origin(listener) for listener in listeners)
         bridge = await stack.enter_async_context(
-            nursery(folder, environment(folder, api=api, auth=auth))
+            nurseries(folder, environment(url, api=api, auth=auth), form.workers)
         )
         town = a_town(clock, bridge)
         names = [f"person{number}" for number in range(len(SITES))]
-        network = Network(clock, bridge.database, bridge.kill, town)
+        network = Network(clock, bridge.database, bridge.strike, town)
         sites = [
             SimulatedSite(home, now=clock.world, habits=habits)
             for home, habits in zip(homes, SITES, strict=True)
@@ -371,11 +372,11 @@ def a_trakt(town: SimulatedTraktTown, name: str) -> SimulatedTrakt:
     return trakt
 
 
-def environment(folder: Path, *, api: str, auth: str) -> Mapping[str, str]:
+def environment(url: str, *, api: str, auth: str) -> Mapping[str, str]:
     """Return the settings of the bridge."""
     return {
         "SECRET_KEY": "a secret key that only the torture knows",
-        "DATABASE_URL": f"sqlite:///{folder / 'bridge.db'}",
+        "DATABASE_URL": url,
         "TRAKT_CLIENT_ID": "client",
         "TRAKT_API_URL": api,
         "TRAKT_AUTH_URL": auth,
@@ -393,11 +394,12 @@ async def torture(seed: str, form: Form) -> bool:
     The folder of a storm that went wrong is kept.
     """
     folder = Path(tempfile.mkdtemp(prefix="ownyourtrakt-torture-"))
-    async with gathered(folder, seed, form) as storm:
-        verdict = await storm.run()
-    wrongs = [*storm.wrongs, *unexplained(storm)]
-    for line in [*stories(storm.bridge.database, verdict), *wrongs]:
-        typer.echo(line)
+    with database_in(folder, form.database) as url:
+        async with gathered(folder, url, seed, form) as storm:
+            verdict = await storm.run()
+        wrongs = [*storm.wrongs, *unexplained(storm)]
+        for line in [*stories(url, verdict), *wrongs]:
+            typer.echo(line)
     is_well = not verdict.offences and not wrongs
     if is_well:
         remove(folder)
@@ -405,6 +407,17 @@ async def torture(seed: str, form: Form) -> bool:
         typer.echo(f"the bridge's database and log are kept in {folder}")
     typer.echo(summary(storm, verdict))
     return is_well
+
+
+@contextmanager
+def database_in(folder: Path, kind: str) -> Iterator[str]:
+    """Yield the URL of an empty database, which on PostgreSQL is gone after the storm."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'bridge.db'}"
+        return
+    with postgres_server() as server:
+        told(server, f"CREATE DATABASE {books.BRIDGE}")
+        yield str(server.get_uri(database=books.BRIDGE))
 
 
 def unexplained(storm: Storm) -> list[str]:

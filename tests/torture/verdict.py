@@ -1,14 +1,11 @@
 """After the storm: is each viewing on its site exactly once, and the archive Trakt's history?"""
 
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 from app.demo.site import SimulatedSite
+from tests.torture.books import rows, written
 from tests.torture.diary import Diary, Viewing
 from tests.torture.posts import count
 
@@ -69,7 +66,7 @@ class Verdict:
         return tuple(one for alike in kinds.values() for one in alike[:TOLD])
 
 
-def judged(database: Path, people: list[tuple[Diary, SimulatedSite]]) -> Verdict:
+def judged(database: str, people: list[tuple[Diary, SimulatedSite]]) -> Verdict:
     """Compare sites and archive with the truth."""
     offences = [
         offence
@@ -93,10 +90,9 @@ def of_site(diary: Diary, site: SimulatedSite) -> Iterator[Offence]:
         yield Offence(site.me, f"{number} posts of a play that never was", (play,), number)
 
 
-def of_archive(database: Path, diary: Diary, site: SimulatedSite) -> Iterator[Offence]:
+def of_archive(database: str, diary: Diary, site: SimulatedSite) -> Iterator[Offence]:
     """Yield what the archive holds otherwise than Trakt does."""
-    with closing(sqlite3.connect(database)) as connection:
-        kept = dict(connection.execute(LIVE, [site.me]).fetchall())
+    kept = dict(rows(database, LIVE, site.me))
     wanted = {key: written(when) for key, when in diary.plays().items()}
     for key in kept.keys() | wanted.keys():
         if key not in kept:
@@ -108,26 +104,18 @@ def of_archive(database: Path, diary: Diary, site: SimulatedSite) -> Iterator[Of
             yield Offence(site.me, said, (key,))
 
 
-def written(when: datetime | None) -> str | None:
-    """Return ``when`` as the database writes it."""
-    return None if when is None else when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
 def told(viewing: Viewing) -> str:
     """Return a viewing in a few words."""
     dates = " then ".join(f"{when:%Y-%m-%d %H:%M}" for when in viewing.dates)
     return f"watched {dates}{', removed' if viewing.is_removed else ''}"
 
 
-def stories(database: Path, verdict: Verdict) -> Iterator[str]:
+def stories(database: str, verdict: Verdict) -> Iterator[str]:
     """Yield the lines that tell what became of the first offenders."""
-    with closing(sqlite3.connect(database)) as connection:
-        for offence in verdict.told:
-            yield f"{offence.me} plays {', '.join(offence.plays)}: {offence.said}"
-            for play in offence.plays:
-                for row in connection.execute(STANDING, [play]):
-                    yield f"    play {play}: {row}"
-                for row in connection.execute(STORY, [play]):
-                    yield f"        {row[0]} {row[1]}"
+    for offence in verdict.told:
+        yield f"{offence.me} plays {', '.join(offence.plays)}: {offence.said}"
+        for play in offence.plays:
+            yield from (f"    play {play}: {row}" for row in rows(database, STANDING, play))
+            yield from (f"        {row[0]} {row[1]}" for row in rows(database, STORY, play))
     if more := len(verdict.offences) - len(verdict.told):
         yield f"and {more} more"

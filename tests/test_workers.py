@@ -1,0 +1,313 @@
+"""Workers: any number of processes share the work of one database, and nothing is done twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.demo.catalogue import DUNE
+from app.grants import Pair
+from app.main import app_of, assembled
+from app.scheduler import Scheduler
+from app.store import connections, grants, workers
+from app.tables import AccountRow, ConnectionRow
+from app.waits import USUAL
+from tests.machine import Machine
+from tests.polling import asked, poll
+from tests.postgres import migrated_database
+from tests.world import BRIDGE, Clock, World, browser_for, running_world
+
+LEASE = USUAL.scheduler_lease
+
+
+@dataclass
+class Fleet:
+    """A process that shows pages only, and two workers."""
+
+    world: World
+    workers: list[Scheduler]
+
+    @property
+    def clock(self) -> Clock:
+        return self.world.clock
+
+    async def round(self) -> None:
+        """Let each look for work once, and finish what it began."""
+        for one in self.workers:
+            await one.start_due()
+        while running := [task for one in self.workers for task in one.running]:
+            await asyncio.wait(running)
+            await asyncio.sleep(0)
+
+    async def work(self) -> None:
+        """Let all be done that is due, by whoever takes it."""
+        while True:
+            for one in self.workers:
+                one.poked.clear()
+            await self.round()
+            if not any(one.poked.is_set() for one in self.workers):
+                return
+
+
+@pytest.fixture
+async def fleet(
+    tmp_path: Path,
+    clock: Clock,
+    postgres: Any,  # noqa: ANN401 - the server of a library without types
+) -> AsyncIterator[Fleet]:
+    async with AsyncExitStack() as stack:
+        url = stack.enter_context(migrated_database(postgres))
+        world = await stack.enter_async_context(running_world(tmp_path, clock, database_url=url))
+        yield Fleet(world, [await a_worker(stack, world) for _ in range(2)])
+
+
+async def a_worker(stack: AsyncExitStack, world: World) -> Scheduler:
+    bridge, worker = assembled(world.settings, world.clock)
+    worker.is_one_of_many = True
+    stack.push_async_callback(bridge.close)
+    stack.push_async_callback(worker.pulse.http.aclose)
+    return worker
+
+
+async def many(world: World, number: int) -> None:
+    """So many people more, as far as the one who is connected, whose Trakt is to be asked now."""
+    known = (await world.connection()).model_dump(exclude={"id"})
+    async with world.bridge.database.writing() as session:
+        for one in range(number):
+            account = AccountRow(me=f"https://{one}.example/", created_at=world.clock())
+            session.add(account)
+            await session.flush()
+            row = ConnectionRow(**known)
+            row.account_id, row.source_user = account.id or 0, str(one)
+            row.next_poll_at = world.clock()
+            token = world.trakt.tokens.issue().access
+            grants.put(row, Pair(token, None, world.clock(), None), world.bridge.vault)
+            session.add(row)
+
+
+async def settled(fleet: Fleet) -> None:
+    """Signed in, connected and polled, with stamps that are final."""
+    await fleet.world.sign_in()
+    await fleet.world.connect()
+    await fleet.work()
+    fleet.clock.passes(minutes=5)
+    await fleet.work()
+
+
+async def test_whatever_people_press_at_the_pages_the_workers_do(fleet: Fleet) -> None:
+    await settled(fleet)
+    fleet.world.trakt.watch(DUNE)
+
+    await fleet.world.browser.visit("/")
+    await fleet.world.browser.press("Check now")
+    await fleet.work()
+
+    assert len(fleet.world.site.posts) == 1
+    assert await fleet.world.states() == {"published": 1}
+
+
+async def test_a_worker_takes_no_more_than_it_may_ask_and_the_next_one_the_rest(
+    fleet: Fleet,
+) -> None:
+    await settled(fleet)
+    await many(fleet.world, 20)
+    so_far = len(fleet.world.trakt.requests)
+    first, second = fleet.workers
+    before = first.polls.begun
+    allow(first, 12)
+    allow(second, 12)
+
+    for one in fleet.workers:
+        await one.start_due()
+
+    assert (first.polls.begun - before, second.polls.begun) == (12, 8)
+    await fleet.round()
+    assert asked(fleet.world, so_far) == ["/sync/last_activities"] * 20
+
+
+def allow(worker: Scheduler, number: int) -> None:
+    """Let a worker ask Trakt so often from now on."""
+    budget = worker.poller.trakt.budget
+    budget.limit = len(budget.spent) + number
+
+
+async def test_what_is_done_once_a_minute_one_worker_does_for_all(fleet: Fleet) -> None:
+    for _ in range(3):
+        await fleet.round()
+        fleet.clock.passes(seconds=20)
+
+    assert [one.tended_at is not None for one in fleet.workers] == [True, False]
+
+
+async def test_when_the_one_that_beats_is_gone_another_beats_and_all_go_on(fleet: Fleet) -> None:
+    await settled(fleet)
+    _, second = fleet.workers
+    fleet.world.trakt.watch(DUNE)
+    fleet.clock.passes(seconds=LEASE.total_seconds(), minutes=30)
+
+    fleet.workers.remove(fleet.workers[0])
+    await fleet.work()
+
+    assert second.tended_at == fleet.clock()
+    assert await fleet.world.states() == {"published": 1}
+
+
+async def test_what_a_killed_worker_had_taken_another_takes_when_its_lease_has_run_out(
+    fleet: Fleet,
+) -> None:
+    await settled(fleet)
+    fleet.world.trakt.watch(DUNE)
+    fleet.clock.passes(minutes=34)
+    now = fleet.clock()
+    async with fleet.world.bridge.database.writing() as session:
+        assert await connections.claim_polls(session, now, now + USUAL.poll_lease, 10)
+
+    await fleet.work()
+    assert await fleet.world.states() == {}
+    fleet.clock.passes(seconds=USUAL.poll_lease.total_seconds())
+    await fleet.work()
+
+    assert await fleet.world.states() == {"published": 1}
+
+
+async def test_a_worker_that_is_added_takes_its_share_at_once(fleet: Fleet) -> None:
+    await settled(fleet)
+    await many(fleet.world, 5)
+    first = fleet.workers[0]
+    before = first.polls.begun
+    allow(first, 0)
+
+    async with AsyncExitStack() as stack:
+        third = await a_worker(stack, fleet.world)
+        await first.start_due()
+        await third.start_due()
+        assert (first.polls.begun - before, third.polls.begun) == (0, 5)
+        fleet.workers[:] = [third]
+        await fleet.round()
+
+
+async def test_a_worker_that_ends_is_counted_no_more(fleet: Fleet) -> None:
+    await fleet.round()
+    assert await counted(fleet.world) == 2
+
+    first, _ = fleet.workers
+    first.stop()
+    await first.run()
+
+    assert await counted(fleet.world) == 1
+
+
+async def counted(world: World) -> int:
+    async with world.bridge.database.reading() as session:
+        return await workers.count(session, world.clock())
+
+
+async def test_a_worker_that_was_killed_is_counted_until_its_word_runs_out(fleet: Fleet) -> None:
+    await fleet.round()
+
+    fleet.clock.passes(seconds=LEASE.total_seconds())
+
+    assert await counted(fleet.world) == 0
+
+
+# --- More connections than the addresses may ask for ---
+
+
+async def test_too_many_connections_are_asked_less_often_and_everybody_is_told(
+    fleet: Fleet,
+) -> None:
+    await settled(fleet)
+    await many(fleet.world, 9)
+    first = fleet.workers[0]
+    for one in fleet.workers:
+        one.poller.trakt.budget.limit = 1
+
+    fleet.clock.passes(minutes=1)
+    with capture_logs() as lines:
+        await first.announce()
+        await first.is_in_charge()
+    fleet.clock.passes(minutes=1)
+    for one in fleet.workers:
+        await one.announce()
+    with capture_logs() as later:
+        await first.is_in_charge()
+
+    # One address needs 50 minutes for ten, two need half of that, which is as often as wished.
+    said = [line for line in lines if "connections" in line]
+    assert [(line["connections"], line["minutes"]) for line in said] == [(10, 50.0)]
+    assert [line["minutes"] for line in later if "connections" in line] == [30.0]
+
+
+async def test_a_lone_process_stretches_the_interval_and_says_so_once(world: World) -> None:
+    await world.ready()
+    world.scheduler.poller.trakt.budget.limit = 1
+    await many(world, 9)
+
+    with capture_logs() as lines:
+        for _ in range(3):
+            world.clock.passes(minutes=1)
+            await world.scheduler.is_in_charge()
+    world.scheduler.poller.trakt.budget.limit = 500
+    world.clock.passes(minutes=5)
+    await world.work()
+
+    assert [line["minutes"] for line in lines if "connections" in line] == [50.0]
+
+
+async def test_the_next_look_the_dashboard_and_the_health_follow_the_stretched_interval(
+    world: World,
+) -> None:
+    await world.ready()
+    async with world.bridge.database.writing() as session:
+        await workers.stretch(session, timedelta(minutes=100))
+    world.scheduler.poller.stretched = timedelta(minutes=100)
+
+    await poll(world, seconds=10)
+    await world.check_now()
+    await world.browser.visit("/")
+
+    row = await world.connection()
+    assert row.next_poll_at
+    assert row.next_poll_at - world.clock() > timedelta(minutes=85)
+    assert "every 100 minutes" in world.browser.text
+    health = await world.browser.visit("/healthz")
+    assert health.json()["poll_interval_seconds"] == 6000
+
+
+async def test_as_often_as_wished_is_told_nobody(world: World) -> None:
+    await world.ready()
+
+    health = await world.browser.visit("/healthz")
+    await world.browser.visit("/")
+
+    assert health.json()["poll_interval_seconds"] == 1800
+    assert "this bridge asks for many" not in world.browser.text
+
+
+# --- The commands ---
+
+
+async def test_on_sqlite_a_worker_says_in_one_line_why_it_cannot_and_what_to_do(
+    machine: Machine,
+) -> None:
+    ended = await machine.run("work")
+
+    assert "SQLite has one writer" in ended.line
+    assert "run serve" in ended.line
+    assert "DATABASE_URL" in ended.line
+
+
+async def test_pages_without_a_scheduler_are_well_whatever_the_workers_do(world: World) -> None:
+    alone = replace(world.bridge, has_scheduler=False)
+    world.clock.passes(hours=1)
+    async with browser_for(app_of(alone, world.scheduler)) as client:
+        health = await client.get(f"{BRIDGE}/healthz")
+
+    assert health.status_code == 200
+    assert (await world.browser.visit("/healthz")).status_code == 503
