@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from app import driver
+
 # How long SQLite waits for another process's transaction before it gives up.
 BUSY = 15_000
 
@@ -58,9 +60,15 @@ def engine(url: str) -> AsyncEngine:
     if not url.startswith("sqlite"):
         return create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
     made = create_async_engine(url, hide_parameters=True)
+    event.listen(made.sync_engine, "do_connect", on_do_connect)
     event.listen(made.sync_engine, "connect", on_connect)
     event.listen(made.sync_engine, "begin", on_begin)
     return made
+
+
+def on_do_connect(_dialect: object, _record: object, _where: object, how: dict[str, Any]) -> None:
+    """Let a SQLite connection be one of our driver's."""
+    how["async_creator_fn"] = driver.connection
 
 
 def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection

@@ -36,7 +36,9 @@ class Keys:
         """
         its = Neighbour(partial(self.renewed, site), partial(self.forget, site))
         try:
-            return await self.refresher.access_token(SiteRow, site.account_id, its, refused)
+            return await self.refresher.access_token(
+                SiteRow, site.account_id, its, refused, read=site
+            )
         except GrantLost as error:
             raise SiteLocked(f"{error}; sign in again to give the bridge a new key.") from error
         except GrantBusy as error:

@@ -86,9 +86,9 @@ class Looker:
     async def begin(self, turn: Turn) -> Progress:
         """Return the start of a look: by which way, and how deep it must go."""
         way = WAYS[min(turn.site.look_failures // PATIENCE, len(WAYS) - 1)]
-        async with self.database.writing() as session:
-            depth = None
-            if not turn.site.wants_all:
+        depth = None
+        if not turn.site.wants_all:
+            async with self.database.reading() as session:
                 depth = await looks.depth(session, turn.site.account_id, self.waits)
         return Progress(way, self.now(), depth, is_done=way is Way.NONE)
 

@@ -302,12 +302,6 @@ class Notifier:
     settings: Settings
     metrics: Metrics
 
-    async def is_due(self) -> bool:
-        """Tell whether there is something to be told."""
-        async with self.database.reading() as session:
-            due = await notices.next_due(session)
-        return due is not None and due <= self.now()
-
     async def tell_due(self) -> None:
         """Tell what is due, for a few accounts at a time; what is due of one is one message.
 

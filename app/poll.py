@@ -53,9 +53,10 @@ from app.notices import Kind as Notice
 from app.outbox import backoff, jittered
 from app.refresh import Neighbour, Refresher
 from app.sources.trakt import Page, Totals, Trakt
-from app.store import bunches, connections, notices, sightings, watches
+from app.store import bunches, connections, notices, posts, sightings, watches
 from app.store.connections import Turn
 from app.tables import ConnectionRow
+from app.together import Together
 from app.waits import Waits
 from app.watch import Stamps, Watch
 
@@ -67,6 +68,10 @@ LOOK_BACK = timedelta(days=7)
 FINAL_AFTER = timedelta(minutes=2)
 # So many watches are stored in one transaction: others want to write too.
 PORTION = 250
+# So few new plays are stored together with those of other turns.
+FEW = 10
+# So little is compared at once; more in a thread.
+LITTLE = 1000
 # After so many failures in a row new plays are kept without the comparison.
 MOST_FAILURES = 5
 # The part of a turn that the comparison may take; the rest is for keeping what was read.
@@ -89,6 +94,10 @@ class Reading:
     totals: Totals | None = None
 
 
+# A turn, what it read, and of the new plays those that are not stored yet.
+Finished = tuple[Turn, Reading, Sequence[Read]]
+
+
 @dataclass(slots=True)
 class Poller:
     """Reads Trakt for all connections of one database."""
@@ -102,6 +111,10 @@ class Poller:
     metrics: Metrics
     # How often a connection is asked, where the budget does not allow it as often as wished.
     stretched: timedelta | None = None
+    saving: Together[Finished, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.saving = Together(self.waits.together, self.save_all)
 
     async def poll(self, turn: Turn) -> None:
         """Look once whether a connection has something new, and keep it."""
@@ -120,22 +133,20 @@ class Poller:
         todo = scope(turn.connection, stamps, self.now(), self.waits.daily)
         asking = partial(self.asking, turn)
         await opinions.read(self.database, self.trakt, turn, stamps, asking, anew=todo.is_check)
-        async with self.database.reading() as session:
-            doubts = await sightings.doubted(session, turn.id, self.now())
-        if not todo.pages and not doubts:
+        if not todo.pages and not turn.doubts:
             await self.save(turn, Reading(stamps, todo))
             return
-        async with self.database.writing() as session:
-            await connections.begin(session, turn, self.now())
+        turn.is_reading = True
         reading = Reading(stamps, todo, by_key(await self.newest(turn) if todo.pages else []))
         try:
             async with asyncio.timeout(COMPARING * self.waits.poll_turn.total_seconds()):
-                reading = await self.compared(turn, reading, doubts)
+                reading = await self.compared(turn, reading)
         except (SourceError, GrantBusy, TimeoutError):
             # A new play may be a corrected date, which only the comparison tells. But nobody's
             # new plays wait for it for ever.
             if turn.connection.failures + 1 >= MOST_FAILURES:
-                await self.keep(turn, await self.uncompared(turn, reading.newest))
+                found = await self.uncompared(turn, reading.newest)
+                await self.keep(turn, sorted(found.added, key=oldest_first))
             raise
         await self.save(turn, reading)
 
@@ -154,17 +165,20 @@ class Poller:
             found.append(await self.trakt.history(token, found[-1].number + 1, start_at=since))
         return found
 
-    async def compared(self, turn: Turn, reading: Reading, doubts: AbstractSet[Target]) -> Reading:
+    async def compared(self, turn: Turn, reading: Reading) -> Reading:
         """Compare the maps with what is known, ask by id where they differ, and judge."""
         row, kinds, now = turn.connection, reading.scope.kinds, self.now()
         sides = await self.sides(turn, reading)
-        judged = await asyncio.to_thread(judge, sides, row, now, self.waits.daily)
-        asked = judged.plan.targets.union(sorted(doubts)[:MOST_BY_ID])
+        size = len(sides.ours) + len(sides.theirs.plays)
+        judged = await thought(size, judge, sides, row, now, self.waits.daily)
+        asked = judged.plan.targets.union(sorted(turn.doubts)[:MOST_BY_ID])
         plan = replace(judged.plan, targets=asked)
-        told = {**reading.newest, **await self.told(turn, asked)}
-        async with self.database.reading() as session:
-            known = await sightings.known(session, turn.id, told, asked)
-        findings = await asyncio.to_thread(reconcile, told, known, plan, now)
+        told, known = dict(reading.newest), sides.known
+        if asked:
+            told |= await self.told(turn, asked)
+            async with self.database.reading() as session:
+                known = await sightings.known(session, turn.id, told, asked)
+        findings = await thought(size + len(told), reconcile, told, known, plan, now)
         odd = oddities(row.oddities or {}, sides, judged, told, now)
         is_check = reading.scope.is_check
         return replace(
@@ -216,39 +230,64 @@ class Poller:
         return reconcile(newest, known, Plan(), self.now())
 
     async def save(self, turn: Turn, reading: Reading) -> None:
-        """Keep what is new, then all that follows from the turn, and how far we have come."""
-        new = await self.keep(turn, reading.findings)
-        async with self.database.writing() as session:
-            row, now = await connections.hold(session, turn), self.now()
-            if row is None:
-                return
-            confirm_at = now + self.waits.second_opinion
-            await sightings.settle(session, row, reading.findings, now, confirm_at)
-            row.check_found = await check_found(session, row, reading)
-            concluded(row, turn.connection, reading, now, self.waits)
-            later = [
-                now + jittered(self.stretched or self.interval),
-                await sightings.next_doubt(session, turn.id),
-            ]
-            later += [] if row.archive_page else [row.diff_due_at]
-            next_poll_at = max(now, min(when for when in later if when))
-            connections.polled(row, turn, now, next_poll_at)
-        if reading.scope.is_check or reading.findings != Findings():
-            # Apart from the rest: whoever sends posts takes the same locks the other way round.
-            async with self.database.writing() as session:
-                await tell_absences(session, row, reading, now)
-                await bunches.close_empty(session, row.account_id, now)
+        """Keep what is new, then all that follows from the turn, and how far we have come.
+
+        Turns that end in the same moment share a transaction.
+        """
+        added = sorted(reading.findings.added, key=oldest_first)
+        # One with many new plays makes nobody wait for it.
+        rest = len(added) if len(added) <= FEW else 0
+        new = await self.keep(turn, added[rest:])
+        new += await self.saving.do((turn, reading, added[:rest]))
         log.info("polled", connection=turn.id, read=len(reading.newest), new=new)
 
-    async def keep(self, turn: Turn, findings: Findings) -> int:
-        """Store what is new, the oldest first; return how much it was."""
-        added, now, new = sorted(findings.added, key=oldest_first), self.now(), 0
+    async def save_all(self, finished: Sequence[Finished]) -> Sequence[int]:
+        """Save the turns that are still ours; return how much was new in each."""
+        now = self.now()
+        async with self.database.writing() as session:
+            rows = await connections.hold_all(session, [turn for turn, *_ in finished])
+            ours = [(rows[one[0].id], one) for one in finished if one[0].id in rows]
+            ours.sort(key=lambda one: one[0].account_id)
+            asked = await hold_people(session, [(row, reading) for row, (_, reading, _) in ours])
+            new = {row.id: await self.conclude(session, row, one, now) for row, one in ours}
+            doubts = await sightings.next_doubts(session, rows)
+            for row, (turn, reading, _) in ours:
+                if reading.findings.unbelieved or row.account_id in asked:
+                    await tell_absences(session, row, reading, now)
+                    await bunches.close_empty(session, row.account_id, now)
+                later = [now + jittered(self.stretched or self.interval), doubts.get(turn.id)]
+                later += [] if row.archive_page else [row.diff_due_at]
+                next_poll_at = max(now, min(when for when in later if when))
+                connections.polled(row, turn, now, next_poll_at)
+        return [new.get(turn.id, 0) for turn, *_ in finished]
+
+    async def conclude(
+        self, session: AsyncSession, row: ConnectionRow, finished: Finished, now: datetime
+    ) -> int:
+        """Write all that follows from a turn, but for its time; return how much was new."""
+        turn, reading, added = finished
+        new = 0
+        connections.began(row, turn)
+        if reading.findings != Findings():
+            together = await bunches.gather(session, row, added, now)
+            new = (await watches.keep(session, row, added, now, together)).new
+            confirm_at = now + self.waits.second_opinion
+            await sightings.settle(session, row, reading.findings, now, confirm_at)
+        row.check_found = await check_found(session, row, reading)
+        concluded(row, turn.connection, reading, now, self.waits)
+        return new
+
+    async def keep(self, turn: Turn, added: Sequence[Read]) -> int:
+        """Store what is new, which comes the oldest first; return how much it was."""
+        now, new = self.now(), 0
         together: dict[str, int] = {}
         for start in range(0, len(added), PORTION):
             async with self.database.writing() as session:
                 row = await connections.hold(session, turn)
                 if row is None:
                     break
+                await posts.hold_sites(session, [row.account_id])
+                connections.began(row, turn)
                 if start == 0:
                     together = await bunches.gather(session, row, added, now)
                 portion = added[start : start + PORTION]
@@ -273,6 +312,7 @@ class Poller:
         told, now = by_key(page.read), self.now()
         async with self.database.writing() as session:
             if held := await connections.hold_archive(session, turn):
+                await posts.hold_sites(session, [held.account_id])
                 known = await sightings.known(session, turn.id, told)
                 findings = reconcile(told, known, Plan(), now)
                 together = await bunches.gather(session, held, findings.added, now)
@@ -291,7 +331,9 @@ class Poller:
 
     async def token(self, turn: Turn, refused: str | None) -> str:
         """Return an access token that is good to use now."""
-        return await self.refresher.access_token(ConnectionRow, turn.id, self.source, refused)
+        return await self.refresher.access_token(
+            ConnectionRow, turn.id, self.source, refused, read=turn.connection
+        )
 
     @property
     def source(self) -> Neighbour:
@@ -313,6 +355,7 @@ class Poller:
         log.warning("poll failed", connection=turn.id, trouble=said(error))
         async with self.database.writing() as session:
             if row := await connections.hold(session, turn):
+                connections.began(row, turn)
                 row.polling_until, row.trouble = None, said(error)
                 row.failures += 1
                 row.next_poll_at = now + self.wait_after(error, row.failures)
@@ -339,6 +382,29 @@ class Poller:
     def asked(self, error: Exception) -> timedelta | None:
         """Return how long we were asked to wait, None when nobody asked."""
         return self.waits.closed if isinstance(error, SourceClosed) else asked_wait(error)
+
+
+async def thought(size: int, think: Callable[..., T], *words: Any) -> T:  # noqa: ANN401 - its own
+    """Return what ``think`` comes to; where it has much to think about, in a thread."""
+    return think(*words) if size <= LITTLE else await asyncio.to_thread(think, *words)
+
+
+async def hold_people(
+    session: AsyncSession, ours: Sequence[tuple[ConnectionRow, Reading]]
+) -> set[int]:
+    """Hold the sites of all for whom turns change something; return who of them is asked something.
+
+    That may be over now.
+    """
+    changed = [
+        row.account_id
+        for row, reading in ours
+        if reading.scope.is_check or reading.findings != Findings()
+    ]
+    if not changed:
+        return set()
+    await posts.hold_sites(session, changed)
+    return await notices.accounts_with(session, changed, (Notice.BUNCH, Notice.ABSENT))
 
 
 async def tell_absences(

@@ -1,7 +1,7 @@
 """Put a post on the site: claim it, send it, judge the answer, write down what became of it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -35,7 +35,9 @@ from app.store import posters as posters_of
 from app.store.posts import Due
 from app.store.told import completed, source_of
 from app.style import Posters, from_json
-from app.tables import SiteRow
+from app.tables import SiteRow, WatchRow
+from app.together import Together
+from app.vault import Vault
 from app.waits import Waits
 
 log = structlog.get_logger()
@@ -85,7 +87,7 @@ class Outcome:
     token: str | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Publisher:
     """Sends the posts of all accounts of one database."""
 
@@ -98,57 +100,79 @@ class Publisher:
     waits: Waits
     metrics: Metrics
     base_url: str
+    saving: Together[tuple[Sending, Outcome], bool] = field(init=False)
 
-    async def claim(self) -> Sending | Fetching | None:
-        """Return what to do next for a post, already noted as begun; None when nothing is due."""
+    def __post_init__(self) -> None:
+        self.saving = Together(self.waits.together, self.settle_all)
+
+    async def claim(self, most: int = 1) -> list[Sending | Fetching]:
+        """Return up to ``most`` attempts or errands, each for another site and noted as begun."""
         now = self.now()
-        async with self.database.reading() as session:
-            if not await posts.is_work(session, now):
-                return None
+        attempts: list[Sending | Fetching] = []
+        if most <= 0:
+            return attempts
         async with self.database.writing() as session:
             await posts.move_on(session, now, self.waits)
-            while due := await posts.due(session, now):
-                if attempt := await self.begin(session, due, now):
-                    return attempt
-        return None
+            # A post that turns out not to be sent makes room for the next one of its site.
+            while len(attempts) < most and (
+                due := await posts.due(session, now, most - len(attempts))
+            ):
+                attempts += await self.begin(session, due, now)
+        return attempts
 
     async def begin(
-        self, session: AsyncSession, due: Due, now: datetime
-    ) -> Sending | Fetching | None:
-        """Return the attempt to send a post, or to get its poster before that.
+        self, session: AsyncSession, due: Sequence[Due], now: datetime
+    ) -> list[Sending | Fetching]:
+        """Return the attempts to send posts, or to get their posters before that.
 
-        None if it cannot be told, or need not be any more.
+        There is none for a post that cannot be told, or need not be any more.
         """
-        if due.watch.removed_at is not None:
-            posts.write(due.row, removed(posts.value(due.row), now))
-            await posts.tell(session, due.row.id or 0, REMOVED, now, None)
-            await session.flush()
-            return None
+        for one in due:
+            if one.watch.removed_at is not None:
+                posts.write(one.row, removed(posts.value(one.row), now))
+                await posts.tell(session, one.row.id or 0, REMOVED, now, None)
         # What the site shows may have become known in the very moment in which the watch did.
-        await found.recognise(session, [due.watch], now)
-        if due.row.state != State.QUEUED:
-            return None
-        try:
-            decision = await decision_over(session, due)
-            if decision and decision.then is Then.SKIP:
-                after = ruled_out(posts.value(due.row), decision.said, now)
-                posts.write(due.row, after)
-                await posts.tell(
-                    session, due.row.id or 0, f"Not posted. {after.trouble}.", now, None
-                )
-                await session.flush()
-                return None
-            if errand := await self.picture_for(session, due, now):
-                return errand
-            body, told = await self.told(session, due, decision)
-        except ValueError as error:
-            # One watch that cannot be told must not keep all the others waiting.
-            trouble = SiteRefused(f"It cannot be told: {str(error).rstrip('.')}.")
-            after = failed(posts.value(due.row), trouble, now)
-            posts.write(due.row, after)
-            await posts.tell(session, due.row.id or 0, line(after), now, None)
-            return None
-        return sending(due, await posts.begin(session, due, now, body, told, self.waits), body)
+        await found.recognise(session, [one.watch for one in due if is_wanted(one)], now)
+        tellings = await self.told_how(session, list(filter(is_wanted, due)), now)
+        attempts: list[Sending | Fetching] = []
+        for one in filter(is_wanted, due):
+            try:
+                if errand := await self.picture_for(session, one, now):
+                    attempts.append(errand)
+                    continue
+                text, its_slug = told_as(one, tellings)
+            except ValueError as error:
+                await give_up(session, one, error, now)
+                continue
+            if is_without_poster(tellings.get(one.watch.id or 0)):
+                await self.tell_missing(session, one)
+            begun = posts.begin(one, now, text, its_slug, self.waits)
+            attempts.append(sending(one, begun, text))
+        await session.flush()
+        return attempts
+
+    async def told_how(
+        self, session: AsyncSession, wanted: Sequence[Due], now: datetime
+    ) -> dict[int, Telling]:
+        """Return, by the id of each watch that is told for the first time, how it is told.
+
+        What the people's rules decide is noted in the rows; what they skip is not sent.
+        """
+        new = [one for one in wanted if not is_told(one)]
+        ruled = [one.watch for one in new if one.account.rules is not None]
+        again = await watches.earlier(session, ruled) if ruled else {}
+        bare: list[tuple[WatchRow, Telling]] = []
+        for one in new:
+            try:
+                decision = decision_over(one, again=one.watch.id in again)
+                if decision.then is Then.SKIP:
+                    await rule_out(session, one, decision, now)
+                else:
+                    bare.append((one.watch, telling(one, decision)))
+            except ValueError as error:
+                await give_up(session, one, error, now)
+        complete = await completed(session, bare, self.base_url) if bare else []
+        return {row.id or 0: told for (row, _), told in zip(bare, complete, strict=True)}
 
     async def picture_for(self, session: AsyncSession, due: Due, now: datetime) -> Fetching | None:
         """Return the poster that a post waits for, None when it waits for none (any more)."""
@@ -165,20 +189,6 @@ class Publisher:
         lease = self.waits.poster_lease
         wanted = await posters_of.begin(session, due.site, source, way, now, lease)
         return Fetching(wanted, due.site) if wanted else None
-
-    async def told(
-        self, session: AsyncSession, due: Due, decision: Decision | None
-    ) -> tuple[str, str]:
-        """Return the body and the slug of a post: as stored, or rendered for the first time."""
-        if due.row.body is not None and due.row.slug is not None:
-            return due.row.body, due.row.slug
-        watch = watches.watch_of(due.watch)
-        if watch is None:
-            raise ValueError("its watch could not be read")
-        (complete,) = await completed(session, [(due.watch, telling(due, decision))], self.base_url)
-        if complete.style.posters is not Posters.OFF and complete.poster is None:
-            await self.tell_missing(session, due)
-        return body(watch, complete)
 
     async def tell_missing(self, session: AsyncSession, due: Due) -> None:
         """Say why a post leaves without its poster, if there was one to be had."""
@@ -261,24 +271,101 @@ class Publisher:
         return found.micropub if found.micropub != attempt.endpoint else None
 
     async def settle(self, attempt: Sending, outcome: Outcome) -> None:
-        """Save the outcome of an attempt, unless the row has gone on without us."""
-        now, after = self.now(), outcome.post
+        """Save the outcome of an attempt, unless the row has gone on without us.
+
+        Attempts that end in the same moment share a transaction.
+        """
+        state, is_saved = outcome.post.state, await self.saving.do((attempt, outcome))
+        if not is_saved:
+            log.warning("outcome came too late", post=attempt.post_id, state=state)
+            return
+        log.info("sent", post=attempt.post_id, state=state, attempt=outcome.post.attempts)
+
+    async def settle_all(self, done: Sequence[tuple[Sending, Outcome]]) -> Sequence[bool]:
+        """Save the outcomes of attempts; return for each whether its row was still the same."""
+        now, vault = self.now(), self.keys.refresher.vault
         async with self.database.writing() as session:
-            if not await posts.settle(
-                session, attempt.post_id, attempt.post, after, now, self.waits
-            ):
-                log.warning("outcome came too late", post=attempt.post_id, state=after.state)
-                return
-            await posts.tell(session, attempt.post_id, line(after), now, outcome.shown)
-            await posts.note_site(
-                session,
-                attempt.site,
-                lambda site: site_after(site, outcome, now, self.waits),
-                outcome.token,
-                self.keys.refresher.vault,
-                now,
-            )
-        log.info("sent", post=attempt.post_id, state=after.state, attempt=after.attempts)
+            sites = await posts.hold_sites(session, [sent.account_id for sent, _ in done])
+            outcomes = [(sent.post_id, sent.post, told.post) for sent, told in done]
+            settled = await posts.settle(session, outcomes, now, self.waits)
+            saved = [one for one, is_ours in zip(done, settled, strict=True) if is_ours]
+            lines = [(sent.post_id, line(told.post), told.shown) for sent, told in saved]
+            await posts.tell_all(session, lines, now)
+            for sent, told in saved:
+                site = sites.get(sent.account_id)
+                if site and is_about(site, sent.site, told.token, vault):
+                    for name, value in site_after(site, told, now, self.waits).items():
+                        setattr(site, name, value)
+            await posts.tell_of_sites(session, list(sites.values()), now)
+        return settled
+
+
+def is_wanted(due: Due) -> bool:
+    """Tell whether a post that is due is still to be sent."""
+    return due.row.state == State.QUEUED
+
+
+def is_told(due: Due) -> bool:
+    """Tell whether a post was told before: every attempt sends the same."""
+    return due.row.body is not None and due.row.slug is not None
+
+
+def is_without_poster(telling: Telling | None) -> bool:
+    """Tell whether a post that is told for the first time lacks the poster it shall show."""
+    return telling is not None and telling.style.posters is not Posters.OFF and not telling.poster
+
+
+def told_as(due: Due, tellings: Mapping[int, Telling]) -> tuple[str, str]:
+    """Return the body and the slug of a post: as stored, or rendered for the first time.
+
+    Raises ValueError where it cannot be told.
+    """
+    if due.row.body is not None and due.row.slug is not None:
+        return due.row.body, due.row.slug
+    watch = watches.watch_of(due.watch)
+    if watch is None:
+        raise ValueError("its watch could not be read")
+    return body(watch, tellings[due.watch.id or 0])
+
+
+def decision_over(due: Due, *, again: bool) -> Decision:
+    """Return what the person's rules decide over a post, noted in its row.
+
+    Raises ValueError where it cannot be decided, or the site cannot do it.
+    """
+    decision = rules.decided(due.account, due.watch, again=again, post=due.row)
+    if decision.then in rules.impossible(due.site):
+        # It might be shown to everybody.
+        raise ValueError(f"{decision.said}; your site is known not to do that")
+    due.row.decision = decision_to_json(decision)
+    return decision
+
+
+async def rule_out(session: AsyncSession, due: Due, decision: Decision, now: datetime) -> None:
+    """Do not send a post that the person's rules skip."""
+    after = ruled_out(posts.value(due.row), decision.said, now)
+    posts.write(due.row, after)
+    await posts.tell(session, due.row.id or 0, f"Not posted. {after.trouble}.", now, None)
+
+
+async def give_up(session: AsyncSession, due: Due, error: ValueError, now: datetime) -> None:
+    """Refuse a post that cannot be told: it must not keep all the others waiting."""
+    trouble = SiteRefused(f"It cannot be told: {str(error).rstrip('.')}.")
+    after = failed(posts.value(due.row), trouble, now)
+    posts.write(due.row, after)
+    await posts.tell(session, due.row.id or 0, line(after), now, None)
+
+
+def is_about(site: SiteRow, before: SiteRow, access_token: str | None, vault: Vault) -> bool:
+    """Tell whether an outcome says something of a site as it is now.
+
+    ``before`` is the row as it was when the request left, ``access_token`` the one that was sent,
+    if any: when the person has signed in anew since, it says nothing about the new key.
+    """
+    if access_token is None:
+        return site.sealed_tokens == before.sealed_tokens
+    pair = grants.pair_of(site, vault)
+    return pair is None or pair.access == access_token
 
 
 def sending(due: Due, post: Post, body: str) -> Sending:
@@ -292,24 +379,6 @@ def sending(due: Due, post: Post, body: str) -> Sending:
         post=post,
         site=due.site,
     )
-
-
-async def decision_over(session: AsyncSession, due: Due) -> Decision | None:
-    """Return what the person's rules decide over a post, noted in its row.
-
-    None: it was told before, and every attempt sends the same. Raises ValueError where it cannot
-    be decided.
-    """
-    if due.row.body is not None:
-        return None
-    has_rules = due.account.rules is not None
-    again = has_rules and due.watch.id in await watches.earlier(session, [due.watch])
-    decision = rules.decided(due.account, due.watch, again=again, post=due.row)
-    if decision.then in rules.impossible(due.site):
-        # It might be shown to everybody.
-        raise ValueError(f"{decision.said}; your site is known not to do that")
-    due.row.decision = decision_to_json(decision)
-    return decision
 
 
 def telling(due: Due, decision: Decision | None = None) -> Telling:

@@ -18,7 +18,7 @@ from app.errors import AnswerLost, FetchError, GrantBusy, GrantLost
 from app.grants import REFRESH_LEASE, UNREADABLE, Pair, Step, is_usable, step
 from app.metrics import Metrics, outcome
 from app.store import grants, notices
-from app.tables import ConnectionRow, SiteRow
+from app.tables import ConnectionRow, Granted, SiteRow
 from app.vault import Vault
 
 log = structlog.get_logger()
@@ -60,10 +60,13 @@ class Refresher:
         key: int,
         neighbour: Neighbour,
         refused: str | None = None,
+        read: Granted | None = None,
     ) -> str:
         """Return an access token that is good to use now.
 
-        ``refused`` is one that the ``neighbour`` just did not accept.
+        ``refused`` is one that the ``neighbour`` just did not accept. ``read`` is the row as it
+        was read a moment ago: a token in it that is good serves at once, and if somebody has
+        replaced it since, it will be refused.
 
         Raises:
             GrantLost: only the person can grant a new one.
@@ -72,6 +75,8 @@ class Refresher:
         """
         now = self.now()
         until = now + REFRESH_LEASE
+        if read and (token := self.good_token(read, now, refused)):
+            return token
         async with self.database.reading() as session:
             pair, leased = await grants.read(session, row, key, self.vault)
         todo = step(pair, leased, now, refused)
@@ -99,6 +104,12 @@ class Refresher:
             if pair is None and await grants.is_sealed(session, row, key):
                 return UNREADABLE
         return "There is no key that still works"
+
+    def good_token(self, read: Granted, now: datetime, refused: str | None) -> str | None:
+        """Return the token of a row that was read a moment ago, if it is good to use now."""
+        pair = grants.pair_of(read, self.vault)
+        todo = step(pair, read.refreshing_until, now, refused)
+        return pair.access if pair and todo is Step.USE else None
 
     async def renewed(self, task: asyncio.Task[Pair], pair: Pair, refused: str | None) -> str:
         """Return a fresh access token, or the old one while it cannot be renewed."""

@@ -27,17 +27,8 @@ from app.publish import Publisher
 from app.pulse import Pulse
 from app.rotate import judge_all
 from app.sources.budget import affordable
-from app.store import (
-    accounts,
-    connections,
-    gates,
-    lease,
-    looks,
-    notices,
-    posts,
-    undecided,
-    workers,
-)
+from app.store import accounts, agenda, connections, gates, lease, looks, undecided, workers
+from app.store.agenda import Agenda
 from app.store.looks import Turn as LookTurn
 from app.waits import Waits
 
@@ -134,8 +125,7 @@ class Scheduler:
         while not self.is_stopping:
             self.poked.clear()
             try:
-                await self.round()
-                rest = await self.rest()
+                rest = self.rest(await self.round())
             except Exception as error:
                 # Nothing that happens to one account may stop the others for good.
                 log.exception("scheduler failed")
@@ -144,12 +134,13 @@ class Scheduler:
             await poked_or_after(self.poked, rest)
         await self.guarded("lease", self.step_down())
 
-    async def round(self) -> None:
+    async def round(self) -> Agenda | None:
         """Start what is due; when that went well, give a sign of life, once a minute."""
         before = self.tended_at
-        await self.start_due()
+        due = await self.start_due()
         if self.tended_at not in {None, before} and self.pulse.url and not self.pulses:
             self.start(self.pulses, self.guarded("pulse", self.pulse.beat()))
+        return due
 
     async def errand(self) -> Errand:
         """Do all that is due and what becomes due by that, then give a sign of life.
@@ -173,7 +164,7 @@ class Scheduler:
             looks=self.looks.begun,
             posts=self.posts.begun,
             messages=self.tellings.begun,
-            next_due_at=await self.next_due(),
+            next_due_at=(await self.look_up()).next_at,
             is_done=is_done,
             is_left_to_another=not is_ours and not self.is_stopping,
         )
@@ -206,35 +197,56 @@ class Scheduler:
             await self.start_due()
             if self.is_standing_by:
                 return False
-            due, now = await self.next_due(), self.now()
-            is_soon = due is not None and due < now + self.waits.linger
+            due, now = await self.look_up(), self.now()
+            is_soon = due.next_at is not None and due.next_at < now + self.waits.linger
             if not is_soon and not self.running and not self.poked.is_set():
                 return True
-            await poked_or_after(self.poked, await self.rest())
+            await poked_or_after(self.poked, self.rest(due))
         return False
 
-    async def start_due(self) -> None:
-        """Start all that is due and for which there is a place, if this is who schedules."""
+    async def start_due(self) -> Agenda | None:
+        """Start all that is due and for which there is a place, if this is who schedules.
+
+        Return what the rows said, None where another process schedules.
+        """
         await self.announce()
         if not await self.is_in_charge() and not self.is_one_of_many:
-            return
+            return None
+        due = await self.look_up()
+        if due.polls:
+            await self.start_polls()
+        if due.archives:
+            await self.start_archives()
+        if due.looks:
+            await self.start_looks()
+        if due.posts:
+            for attempt in await self.publisher.claim(POSTS - len(self.posts)):
+                # A bug leaves the post to its lease: nobody knows whether it was sent.
+                self.start(self.posts, self.guarded("post", self.publisher.deliver(attempt)))
+        if due.notices and len(self.tellings) < TELLINGS:
+            self.start(self.tellings, self.guarded("tell", self.notifier.tell_due()))
+        return due
+
+    async def start_polls(self) -> None:
+        """Poll the connections whose turn it is."""
         for turn in await self.claimed(connections.claim_polls, self.places()):
             poll, trouble = self.poller.poll(turn), partial(self.poller.note_trouble, turn)
             park = partial(connections.park, turn=turn)
             self.start(self.polls, self.guarded("poll", poll, trouble, park))
+
+    async def start_archives(self) -> None:
+        """Read one more page of each archive that is to be read."""
         for turn in await self.claimed(connections.claim_archives, ARCHIVES - len(self.archives)):
             archive = self.poller.archive(turn)
             trouble = partial(self.poller.note_archive_trouble, turn)
             park = partial(connections.park_archive, turn=turn, now=self.now())
             self.start(self.archives, self.guarded("archive", archive, trouble, park))
+
+    async def start_looks(self) -> None:
+        """Look at the sites whose turn it is."""
         for look in await self.claimed_looks(LOOKS - len(self.looks)):
             trouble, park = partial(self.looker.note_trouble, look), partial(looks.park, turn=look)
             self.start(self.looks, self.guarded("look", self.looker.look(look), trouble, park))
-        while len(self.posts) < POSTS and (attempt := await self.publisher.claim()):
-            # A bug leaves the post to its lease: nobody knows whether it was sent.
-            self.start(self.posts, self.guarded("post", self.publisher.deliver(attempt)))
-        if len(self.tellings) < TELLINGS and await self.notifier.is_due():
-            self.start(self.tellings, self.guarded("tell", self.notifier.tell_due()))
 
     def places(self) -> int:
         """Return how many more connections may be polled now.
@@ -305,19 +317,17 @@ class Scheduler:
         places: int,
     ) -> list[connections.Turn]:
         """Return the turns that ``claim`` gives us for so many free places."""
+        if places <= 0:
+            return []
         now = self.now()
-        async with self.database.reading() as session:
-            if places <= 0 or not await connections.is_work(session, now):
-                return []
         async with self.database.writing() as session:
             return await claim(session, now, now + self.waits.poll_lease, places)
 
     async def claimed_looks(self, places: int) -> list[LookTurn]:
         """Return the sites to look at now, for so many free places."""
+        if places <= 0:
+            return []
         now = self.now()
-        async with self.database.reading() as session:
-            if places <= 0 or not await looks.is_work(session, now):
-                return []
         async with self.database.writing() as session:
             return await looks.claim(session, now, now + self.waits.look_lease, places)
 
@@ -340,10 +350,11 @@ class Scheduler:
         if last and self.tended_at is None:
             await gates.shut(session, last, now)
         await self.stretch(session, now)
+        # Before notices are locked: whoever signs in or leaves ends sessions last.
+        await accounts.sweep(session, now)
         await gates.ask(session, now)
         await undecided.tell(session, now, self.waits.unsure_told_after)
         await undecided.end(session, now)
-        await accounts.sweep(session, now)
 
     async def stretch(self, session: AsyncSession, now: datetime) -> None:
         """Ask each connection as often as wished, or as often as all addresses may; say it once."""
@@ -399,27 +410,22 @@ class Scheduler:
             if note:
                 await note(error)
 
-    async def rest(self) -> timedelta:
-        """Return how long there is nothing to do, as far as the rows tell."""
-        if self.is_standing_by:
+    def rest(self, due: Agenda | None) -> timedelta:
+        """Return how long there is nothing to do, as far as the rows tell.
+
+        What our own work changes is no matter: whatever ends looks again.
+        """
+        if due is None:
             return self.waits.succession
-        due, now = await self.next_due(), self.now()
-        waits = [due - now] if due else []
+        nothing = due.next_at - self.now() if due.next_at else self.waits.longest_rest
         # The lease is renewed between two rests.
         longest = min(self.waits.longest_rest, self.waits.scheduler_lease / 3)
-        return max(min([*waits, longest]), self.waits.shortest_rest)
+        return max(min(nothing, longest), self.waits.shortest_rest)
 
-    async def next_due(self) -> datetime | None:
-        """Return when there is something to do next, as far as the rows tell."""
-        now = self.now()
+    async def look_up(self) -> Agenda:
+        """Return what is to be done now, and when there is something next."""
         async with self.database.reading() as session:
-            times = [
-                await connections.next_due(session, now),
-                await posts.next_due(session, now),
-                await looks.next_due(session, now),
-                await notices.next_due(session),
-            ]
-        return min((when for when in times if when), default=None)
+            return await agenda.read(session, self.now())
 
     async def finish(self) -> None:
         """Let what is in flight end; what cannot end in time is parked, or left to its lease.
@@ -434,6 +440,9 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await asyncio.gather(*self.poller.refresher.under_way, return_exceptions=True)
+        # What was cancelled while it was saved with others is saved all the same.
+        saved = self.poller.saving.under_way | self.publisher.saving.under_way
+        await asyncio.gather(*saved, return_exceptions=True)
 
 
 async def poked_or_after(poked: asyncio.Event, rest: timedelta) -> None:

@@ -74,6 +74,8 @@ class Waits(BaseModel, frozen=True):
     second_opinion: Span = timedelta(hours=1)
 
     # --- The process ---
+    # What ends within this time of each other is saved in one transaction.
+    together: Span = timedelta(milliseconds=20)
     # Other processes write beside us (a command, a second server), so look at least this often.
     longest_rest: Span = timedelta(seconds=5)
     shortest_rest: Span = timedelta(milliseconds=50)

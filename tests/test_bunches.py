@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from app import database, migrate, settings
 from app.database import Database
@@ -16,19 +15,16 @@ from app.demo.trakt_door import CLOUDFLARE_504
 from app.diff import Findings
 from app.notices import Kind
 from app.outbox import State, Why
-from app.store import bunches, notices, sightings, watches
-from app.tables import AccountRow, ConnectionRow, NoticeRow, PostRow, SiteRow, WatchRow
+from app.store import bunches, notices, posts, sightings, watches
+from app.tables import AccountRow, ConnectionRow, NoticeRow, PostRow, SiteRow
 from app.watch import Episode, Ids, Watch
 from app.watch import Show as Series
 from tests.conftest import NOON
 from tests.polling import poll, settled
-from tests.postgres import new_database
+from tests.postgres import new_database, waiting_or_done
 from tests.world import World
 
 LATER = NOON + timedelta(days=1)
-WAITING_FOR_A_LOCK = (
-    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
 
 
 def of(show: Show, number: int, season: int = 1) -> list[EpisodeOf]:
@@ -160,12 +156,14 @@ async def fill(store: Database, number: int = 33) -> None:
     """A connection that has just told ``number`` plays of one show at once."""
     read = [(a_play(n), {"id": n}) for n in range(1, number + 1)]
     async with store.writing() as session:
-        session.add(AccountRow(me="https://ada.example/", created_at=NOON))
+        me = "https://ada.example/"
+        session.add(AccountRow(me=me, created_at=NOON))
         await session.flush()
         row = ConnectionRow(
             account_id=1, source="trakt", source_user="1", source_name="ada", start_at=NOON
         )
-        session.add(row)
+        site = SiteRow(account_id=1, micropub=me, authorization_endpoint=me, token_endpoint=me)
+        session.add_all([row, site])
         await session.flush()
         now = NOON + timedelta(hours=2)
         together = await bunches.gather(session, row, read, now)
@@ -251,12 +249,6 @@ async def test_what_was_kept_unposted_stays_so_when_its_date_is_corrected(
     assert post.state == State.SKIPPED
 
 
-async def is_waited_for(store: Database) -> bool:
-    """Ask in a new transaction: within one, PostgreSQL shows others as they were at first."""
-    async with store.reading() as session:
-        return bool(await session.scalar(text(WAITING_FOR_A_LOCK)))
-
-
 async def test_an_answer_for_all_and_one_for_a_single_watch_never_wait_for_each_other(
     postgres: Any,  # noqa: ANN401 - the server of a library without types
 ) -> None:
@@ -267,17 +259,17 @@ async def test_an_answer_for_all_and_one_for_a_single_watch_never_wait_for_each_
 
     async def keep_all() -> None:
         async with store.writing() as session:
+            await posts.hold_sites(session, [1])
             notice = await notices.one(session, 1, 1)
             assert notice is not None
             await bunches.keep_all(session, notice, LATER)
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as group, store.writing() as session:
-        # The first half of `watches.hold`, as a button does it.
-        await session.get(WatchRow, 1, with_for_update={"key_share": True})
-        group.create_task(keep_all())
-        while not await is_waited_for(store):
-            pass
-        post = await session.get(PostRow, 1, with_for_update=True)
+        # As a button does it.
+        await posts.hold_sites(session, [1])
+        answering = group.create_task(keep_all())
+        await waiting_or_done(store, answering)
+        post = await session.get(PostRow, 1)
         assert post is not None
         post.state, post.why = State.QUEUED, None
     async with store.reading() as session:

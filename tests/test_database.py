@@ -21,7 +21,7 @@ from app import database, migrate, settings
 from app.database import Database
 from app.grants import Pair
 from app.outbox import published
-from app.store import connections, posts, watches
+from app.store import agenda, connections, posts
 from app.tables import AccountRow, PostRow, SessionRow, SiteRow, SpentRow, WatchRow
 from app.vault import Vault
 from app.waits import USUAL, Waits
@@ -124,20 +124,22 @@ async def test_eight_workers_send_each_post_once_and_to_a_site_one_at_a_time(
     async def work(store: Database) -> None:
         while True:
             async with store.writing() as session:
-                due = await posts.due(session, NOON)
-                if due is None:
-                    if not await posts.is_work(session, NOON):
+                found = await posts.due(session, NOON, 1)
+                if not found:
+                    if not (await agenda.read(session, NOON)).posts:
                         return
                     continue
-                begun = await posts.begin(session, due, NOON, "{}", "slug", AT_ONCE)
+                (due,) = found
+                begun = posts.begin(due, NOON, "{}", "slug", AT_ONCE)
             assert due.row.account_id not in busy
             busy.add(due.row.account_id)
             await asyncio.sleep(0)
             sent.append(due.row.id or 0)
             busy.discard(due.row.account_id)
             async with store.writing() as session:
-                after = published(begun, None, NOON)
-                assert await posts.settle(session, due.row.id or 0, begun, after, NOON, USUAL)
+                await posts.hold_sites(session, [due.row.account_id])
+                outcomes = [(due.row.id or 0, begun, published(begun, None, NOON))]
+                assert await posts.settle(session, outcomes, NOON, USUAL) == [True]
 
     await asyncio.gather(*(work(store) for store in stores))
 
@@ -278,7 +280,7 @@ def test_a_wheel_holds_all_that_the_program_needs(tmp_path: Path) -> None:
     assert set(shipped) <= held
 
 
-async def test_a_locked_watch_or_account_keeps_nobody_from_adding_what_points_to_it(
+async def test_a_locked_account_keeps_nobody_from_adding_what_points_to_it(
     postgres: Any,  # noqa: ANN401 - the server of a library without types
 ) -> None:
     url = settings.database(new_database(postgres))
@@ -288,14 +290,12 @@ async def test_a_locked_watch_or_account_keeps_nobody_from_adding_what_points_to
     person = Person("trakt", "ada", "ada", "UTC", NOON)
     pair = Pair("access", None, NOON, None)
 
-    # What a button and a reconnect hold, beside what a delivery and a poll write.
+    # What a reconnect holds, beside what a poll writes.
     async with store.writing() as holder:
-        assert await watches.hold(holder, 1, 1)
         await connections.connect(
             holder, 1, person, pair, Vault(["k" * 32]), connections.Start(NOON, NOON)
         )
         async with asyncio.timeout(10), store.writing() as other:
-            await watches.tell(other, 1, "It was sent.", NOON)
             other.add(PostRow(account_id=1, state="queued", due_at=NOON))
     await store.close()
 

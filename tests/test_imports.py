@@ -45,8 +45,8 @@ LADDER = [
     {"style"},
     {"wording"},
     {"languages"},
-    {"watch", "opinion", "picture", "errors", "settings"},
-    {"waits"},
+    {"watch", "opinion", "picture", "errors", "settings", "driver"},
+    {"waits", "together"},
     {"__init__"},
 ]
 HEIGHT = {name: -step for step, names in enumerate(LADDER) for name in names}

@@ -149,18 +149,18 @@ async def test_whoever_dies_over_a_poster_delays_its_post_and_does_nothing_else(
     for turn in await world.scheduler.claimed(claim_polls, 1):
         await world.scheduler.poller.poll(turn)
 
-    died = await publisher.claim()
+    (died,) = await publisher.claim()
 
     assert isinstance(died, Fetching)
     assert await world.states() == {"archived": 1, "queued": 1}
     world.clock.passes(seconds=(USUAL.poster_lease - timedelta(seconds=1)).total_seconds())
-    assert await publisher.claim() is None
+    assert await publisher.claim() == []
     world.clock.passes(seconds=1)
-    attempt = await publisher.claim()
+    (attempt,) = await publisher.claim()
     assert isinstance(attempt, Sending)
     # It was not dead after all; what is being sent is not touched.
     await publisher.deliver(died)
-    assert await publisher.claim() is None
+    assert await publisher.claim() == []
     await publisher.deliver(attempt)
     assert shown(world) == [[]]
     world.trakt.watch(DUNE)

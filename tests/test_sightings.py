@@ -99,9 +99,9 @@ async def test_an_absent_play_is_doubted_and_no_longer_counted(store: Database) 
 
     assert after.confirm_at == LATER + HOUR
     async with store.reading() as session:
-        assert await sightings.doubted(session, 1, LATER) == set()
-        assert await sightings.doubted(session, 1, LATER + HOUR) == {Target("movies", "481")}
-        assert await sightings.next_doubt(session, 1) == LATER + HOUR
+        assert await sightings.doubted(session, [1], LATER) == {}
+        assert await sightings.doubted(session, [1], LATER + HOUR) == {1: {Target("movies", "481")}}
+        assert await sightings.next_doubts(session, [1]) == {1: LATER + HOUR}
         assert (await sightings.plays(session, 1, KINDS))[0].total() == 0
         assert await sightings.count(session, 1, "movies") == 1
 
@@ -121,7 +121,7 @@ async def test_a_gone_play_removes_its_watch_and_unposts_what_never_left(
 ) -> None:
     (one,) = await keep(store, a_film(1, 1))
     async with store.writing() as session:
-        held = await watches.hold(session, 1, 1)
+        held = await watches.one(session, 1, 1)
         assert held is not None
         assert held[1] is not None
         held[1].state = state
@@ -169,7 +169,7 @@ async def test_a_removed_watch_that_is_back_is_queued_again(store: Database) -> 
 async def test_a_skip_of_the_person_outlives_a_removal(store: Database) -> None:
     (one,) = await keep(store, a_film(1, 1))
     async with store.writing() as session:
-        held = await watches.hold(session, 1, 1)
+        held = await watches.one(session, 1, 1)
         assert held is not None
         assert held[1] is not None
         held[1].state = State.SKIPPED
@@ -201,7 +201,7 @@ async def test_a_post_that_left_keeps_its_place_when_the_date_is_corrected(
 ) -> None:
     (one,) = await keep(store, a_film(1, 1))
     async with store.writing() as session:
-        held = await watches.hold(session, 1, 1)
+        held = await watches.one(session, 1, 1)
         assert held is not None
         assert held[1] is not None
         held[1].state, held[1].attempts = State.UNSURE, 1

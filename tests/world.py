@@ -269,7 +269,7 @@ async def running_world(
                 "trakt_auth_url": auth,
                 "allow_private_networks": "127.0.0.0/8",
                 # Time stands still here; a test of the pace says so itself.
-                "waits": {"between_posts": 0},
+                "waits": {"between_posts": 0, "together": 0},
                 **changes,
             },
         )

@@ -55,10 +55,9 @@ async def sign_in(
     Posts that waited for the person are released.
     """
     account = await account_of(session, site.me, now)
-    account.name, account.photo = site.name or account.name, site.photo or account.photo
-    await session.flush()
     key = account.id or 0
     row = await session.get(SiteRow, key, with_for_update=True)
+    account.name, account.photo = site.name or account.name, site.photo or account.photo
     replaced = held_by(row, vault)
     if row is None:
         row = SiteRow(account_id=key, micropub="", authorization_endpoint="", token_endpoint="")

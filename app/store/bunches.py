@@ -102,10 +102,7 @@ async def known_since(session: AsyncSession, connection: ConnectionRow, show: st
 async def hold_back(session: AsyncSession, post_ids: Sequence[int], notice: NoticeRow) -> None:
     """Let those of the posts that have not left wait for the answer to a notice."""
     rows = await session.scalars(
-        select(PostRow)
-        .where(col(PostRow.id).in_(post_ids), col(PostRow.state) == State.QUEUED)
-        .with_for_update()
-        .execution_options(populate_existing=True)
+        select(PostRow).where(col(PostRow.id).in_(post_ids), col(PostRow.state) == State.QUEUED)
     )
     for post in rows:
         watches.hold_back(post, notice.id or 0)
@@ -148,10 +145,10 @@ async def post_some(
 ) -> int:
     """Post these of the waiting watches and keep the others unposted; return how many are posted.
 
-    Closes the notice, which is locked by whoever calls, see `notices.one`.
+    Closes the notice. Whoever calls holds the site, and then the notice, see `notices.one`.
     """
     wanted, posted = set(watch_ids), 0
-    for watch, post in await held(session, notice):
+    for watch, post in (await session.execute(waiting(notice))).all():
         post.notice_id = None
         if watch.id in wanted:
             posts.write(post, acted(posts.value(post), Action.PUBLISH, now))
@@ -165,23 +162,6 @@ async def post_some(
     await notices.close(session, notice.account_id, Kind.BUNCH, now, notice.subject)
     await session.flush()
     return posted
-
-
-async def held(session: AsyncSession, notice: NoticeRow) -> list[tuple[WatchRow, PostRow]]:
-    """Return the watches that wait for the answer to a notice, locked with their posts.
-
-    The person may decide about a single one of them at the same moment, and locks in the same
-    order, see `watches.hold`: the watch, then its post.
-    """
-    rows = waiting(notice)
-    found = (await session.execute(rows.with_for_update(of=WatchRow, key_share=True))).all()
-    ids = [watch.id for watch, _ in found]
-    locked = await session.execute(
-        rows.where(col(WatchRow.id).in_(ids))
-        .with_for_update(of=PostRow)
-        .execution_options(populate_existing=True)
-    )
-    return [(row[0], row[1]) for row in locked]
 
 
 async def close_empty(session: AsyncSession, account_id: int, now: datetime) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select, true, update
+from sqlalchemy import Select, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.diff import Target
 from app.grants import Pair
 from app.notices import Kind
-from app.store import grants, notices
+from app.store import grants, notices, sightings
 from app.tables import AccountRow, ConnectionRow
 from app.vault import Vault
 from app.watch import Person, Stamps
@@ -19,15 +20,20 @@ from app.watch import Person, Stamps
 MARGIN = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Turn:
     """One claimed turn; what it finds is saved only while the lease is still its own.
 
-    ``connection`` is the row as it was when it was claimed.
+    ``connection`` is the row as it was when it was claimed, at ``at``. ``doubts`` are plays that
+    the source did not show before, due to be asked for once more. ``is_reading``: it found the
+    stamps changed and reads the rest.
     """
 
     connection: ConnectionRow
+    at: datetime
     until: datetime
+    doubts: frozenset[Target] = frozenset()
+    is_reading: bool = False
 
     @property
     def id(self) -> int:
@@ -144,9 +150,10 @@ async def of_account(
     rows = (
         select(ConnectionRow)
         .where(col(ConnectionRow.account_id) == account_id)
-        .order_by(col(ConnectionRow.sealed_tokens).is_(None), col(ConnectionRow.id))
+        .order_by(col(ConnectionRow.id))
     )
-    return list(await session.scalars(rows.with_for_update() if lock else rows))
+    found = await session.scalars(rows.with_for_update() if lock else rows)
+    return sorted(found, key=lambda row: row.sealed_tokens is None)
 
 
 async def poll_now(session: AsyncSession, account_id: int, now: datetime) -> datetime | None:
@@ -203,7 +210,8 @@ async def claim_polls(
     for row in rows:
         row.polling_until = until
     await session.flush()
-    return [Turn(row, until) for row in rows]
+    doubts = await sightings.doubted(session, [row.id or 0 for row in rows], now)
+    return [Turn(row, now, until, frozenset(doubts.get(row.id or 0, ()))) for row in rows]
 
 
 async def claimable(session: AsyncSession, due: Select[ConnectionRow]) -> Sequence[ConnectionRow]:
@@ -214,29 +222,25 @@ async def claimable(session: AsyncSession, due: Select[ConnectionRow]) -> Sequen
     return (await session.scalars(open_ones)).all()
 
 
-async def is_work(session: AsyncSession, now: datetime) -> bool:
-    """Tell, without a lock, whether a connection may want anything now."""
-    for column in (col(ConnectionRow.next_poll_at), col(ConnectionRow.archive_due_at)):
-        found = select(col(ConnectionRow.id)).where(
-            column <= now, col(ConnectionRow.locked).is_(None)
-        )
-        if await session.scalar(found.limit(1)) is not None:
-            return True
-    return False
-
-
 async def hold(session: AsyncSession, turn: Turn) -> ConnectionRow | None:
     """Return the row of a turn for saving, None when the turn is no longer ours."""
-    return await session.scalar(
+    return (await hold_all(session, [turn])).get(turn.id)
+
+
+async def hold_all(session: AsyncSession, turns: Sequence[Turn]) -> dict[int, ConnectionRow]:
+    """Return, by their ids, the rows of the turns that are still ours, for saving."""
+    rows = await session.scalars(
         select(ConnectionRow)
         .where(
-            col(ConnectionRow.id) == turn.connection.id,
-            col(ConnectionRow.polling_until) == turn.until,
+            col(ConnectionRow.id).in_([turn.id for turn in turns]),
             col(ConnectionRow.sealed_tokens).is_not(None),
         )
+        .order_by(col(ConnectionRow.id))
         .with_for_update()
         .execution_options(populate_existing=True)
     )
+    until = {turn.id: turn.until for turn in turns}
+    return {row.id or 0: row for row in rows if row.polling_until == until[row.id or 0]}
 
 
 async def park(session: AsyncSession, turn: Turn) -> None:
@@ -292,11 +296,10 @@ async def unread(session: AsyncSession, account_ids: Collection[int]) -> set[int
     return set(found)
 
 
-async def begin(session: AsyncSession, turn: Turn, now: datetime) -> None:
-    """Note that a turn begins to read; what becomes known from now on does so together."""
-    row = await hold(session, turn)
-    if row is not None and row.reading_since is None:
-        row.reading_since = now
+def began(row: ConnectionRow, turn: Turn) -> None:
+    """Note that a turn has begun to read; what becomes known from then on does so together."""
+    if turn.is_reading and row.reading_since is None:
+        row.reading_since = turn.at
 
 
 async def check_all(session: AsyncSession, account_id: int, now: datetime) -> datetime | None:
@@ -331,7 +334,7 @@ async def claim_archives(
     for row in rows:
         row.archive_due_at = until
     await session.flush()
-    return [Turn(row, until) for row in rows]
+    return [Turn(row, now, until) for row in rows]
 
 
 async def hold_archive(session: AsyncSession, turn: Turn) -> ConnectionRow | None:
@@ -345,14 +348,3 @@ async def hold_archive(session: AsyncSession, turn: Turn) -> ConnectionRow | Non
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-
-
-async def next_due(session: AsyncSession, now: datetime) -> datetime | None:
-    """Return the next time after ``now`` at which a connection wants something."""
-    times = [
-        await session.scalar(
-            select(func.min(column)).where(column > now, col(ConnectionRow.locked).is_(None))
-        )
-        for column in (col(ConnectionRow.next_poll_at), col(ConnectionRow.archive_due_at))
-    ]
-    return min((when for when in times if when), default=None)

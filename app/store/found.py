@@ -79,20 +79,22 @@ async def settle(
 
 
 async def recognise(session: AsyncSession, watches: Sequence[WatchRow], now: datetime) -> int:
-    """Give each of ``watches`` that the site already shows its post; return how many had one.
+    """Give each of ``watches`` that its site already shows its post; return how many had one.
 
     Such a post becomes published, with its URL, whatever it was going to be.
     """
     watches = [watch for watch in watches if watch.work is not None]
     if not watches:
         return 0
-    account_id = watches[0].account_id
-    account = await session.get(AccountRow, account_id)
+    found = await session.scalars(
+        select(AccountRow).where(col(AccountRow.id).in_({watch.account_id for watch in watches}))
+    )
+    accounts = {account.id: account for account in found}
     known = await with_posts(session, watches)
-    told = [told_of(one, account) for one in known]
-    free = await session.scalars(
+    told = [told_of(one, accounts.get(one.watch.account_id)) for one in known]
+    rows = await session.scalars(
         select(FoundRow).where(
-            col(FoundRow.account_id) == account_id,
+            col(FoundRow.account_id).in_(accounts),
             col(FoundRow.post_id).is_(None),
             col(FoundRow.marker).in_([one.key for one in told])
             | col(FoundRow.work_url).in_(
@@ -101,7 +103,14 @@ async def recognise(session: AsyncSession, watches: Sequence[WatchRow], now: dat
             | col(FoundRow.content_digest).in_({text for one in told for text in one.contents}),
         )
     )
-    return await give(session, known, free.all(), now)
+    shown: dict[int, list[FoundRow]] = {}
+    for row in rows:
+        shown.setdefault(row.account_id, []).append(row)
+    given = 0
+    for account_id, free in shown.items():
+        ours = [one for one in known if one.watch.account_id == account_id]
+        given += await give(session, ours, free, now)
+    return given
 
 
 async def with_posts(session: AsyncSession, watches: Sequence[WatchRow]) -> list[Known]:
@@ -160,12 +169,9 @@ async def give(
 async def join(session: AsyncSession, known: Known, row: FoundRow, now: datetime) -> bool:
     """Note that a post on the site is the one of this watch; return whether that was news."""
     watch, post = known.watch, known.post
-    if post is not None:
-        # Locked only now, and read again: somebody may have begun to send it meanwhile.
-        await session.refresh(post, with_for_update=True)
-        if post.state == State.SENDING:
-            # Its own answer is on its way, or its lease runs out.
-            return False
+    if post is not None and post.state == State.SENDING:
+        # Its own answer is on its way, or its lease runs out.
+        return False
     if post is None:
         post = PostRow(
             account_id=watch.account_id,

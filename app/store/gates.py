@@ -68,7 +68,9 @@ async def see_silence(session: AsyncSession, account_id: int, now: datetime) -> 
 
 async def shut(session: AsyncSession, since: datetime, now: datetime) -> None:
     """Shut the gates of all sites: this database may be a copy as old as ``since``."""
-    rows = await session.scalars(select(SiteRow).with_for_update())
+    rows = await session.scalars(
+        select(SiteRow).order_by(col(SiteRow.account_id)).with_for_update()
+    )
     for site in rows.all():
         site.gate_at = min(since, site.gate_at or since)
         site.gate_reached = site.gate_shut_at = now
@@ -112,14 +114,11 @@ async def knows_posts(session: AsyncSession, account_id: int) -> bool:
 
 
 async def kept_back(session: AsyncSession, site: SiteRow) -> list[PostRow]:
-    """Return the posts that a gate keeps from leaving, locked, the oldest watch first."""
+    """Return the posts that a gate keeps from leaving, the oldest watch first."""
     if site.gate_at is None:
         return []
     rows = await session.scalars(
-        select(PostRow)
-        .where(*behind(site))
-        .order_by(col(PostRow.watched_at), col(PostRow.id))
-        .with_for_update()
+        select(PostRow).where(*behind(site)).order_by(col(PostRow.watched_at), col(PostRow.id))
     )
     return list(rows)
 
@@ -170,6 +169,7 @@ async def ask(session: AsyncSession, now: datetime) -> None:
             col(SiteRow.wants_all).is_(False),
             col(SiteRow.look_progress).is_(None),
         )
+        .order_by(col(SiteRow.account_id))
         .with_for_update(skip_locked=True)
     )
     for site in rows.all():

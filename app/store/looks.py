@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -55,7 +55,7 @@ async def claim(session: AsyncSession, now: datetime, until: datetime, most: int
     return [Turn(site, me, until) for site, me in rows]
 
 
-def due(now: datetime) -> list[ColumnElement[bool]]:
+def due(now: datetime | ColumnElement[datetime]) -> list[ColumnElement[bool]]:
     """Return what makes a site one to be looked at."""
     return [
         col(SiteRow.look_due_at) <= now,
@@ -63,23 +63,6 @@ def due(now: datetime) -> list[ColumnElement[bool]]:
         col(SiteRow.looking_until).is_(None) | (col(SiteRow.looking_until) <= now),
         col(SiteRow.resume_at).is_(None) | (col(SiteRow.resume_at) <= now),
     ]
-
-
-async def is_work(session: AsyncSession, now: datetime) -> bool:
-    """Tell, without a lock, whether a site is to be looked at now."""
-    found = select(col(SiteRow.account_id)).where(*due(now))
-    return await session.scalar(found.limit(1)) is not None
-
-
-async def next_due(session: AsyncSession, now: datetime) -> datetime | None:
-    """Return the next time after ``now`` at which a site is to be looked at."""
-    times = [
-        await session.scalar(
-            select(func.min(column)).where(column > now, col(SiteRow.look_due_at).is_not(None))
-        )
-        for column in (col(SiteRow.look_due_at), col(SiteRow.looking_until))
-    ]
-    return min((when for when in times if when), default=None)
 
 
 async def hold(session: AsyncSession, turn: Turn) -> SiteRow | None:
@@ -102,7 +85,7 @@ async def park(session: AsyncSession, turn: Turn) -> None:
 
 
 async def wanting(session: AsyncSession, account_id: int, waits: Waits) -> list[PostRow]:
-    """Return the posts about which a look could tell more, locked."""
+    """Return the posts about which a look could tell more."""
     found = await session.scalars(
         select(PostRow)
         .where(
@@ -116,7 +99,6 @@ async def wanting(session: AsyncSession, account_id: int, waits: Waits) -> list[
             ),
         )
         .order_by(col(PostRow.id))
-        .with_for_update()
     )
     return list(found)
 

@@ -1,6 +1,6 @@
 """Notices: what a person is told or asked, once, until it is over."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -98,6 +98,20 @@ async def open_ones(session: AsyncSession, account_id: int) -> list[NoticeRow]:
     return list(found)
 
 
+async def accounts_with(
+    session: AsyncSession, account_ids: Collection[int], kinds: Collection[Kind]
+) -> set[int]:
+    """Return those of the accounts that have an open notice of one of these kinds."""
+    found = await session.scalars(
+        select(col(NoticeRow.account_id)).where(
+            col(NoticeRow.account_id).in_(account_ids),
+            col(NoticeRow.kind).in_(kinds),
+            col(NoticeRow.closed_at).is_(None),
+        )
+    )
+    return set(found)
+
+
 async def one(session: AsyncSession, account_id: int, key: int) -> NoticeRow | None:
     """Return an account's open notice by its id, locked until the transaction ends."""
     return await session.scalar(
@@ -115,13 +129,6 @@ async def seen(session: AsyncSession, account_id: int, key: int) -> NoticeRow | 
     """Return an account's notice by its id, to be shown; one that is over, too."""
     found = await session.get(NoticeRow, key)
     return found if found is not None and found.account_id == account_id else None
-
-
-async def next_due(session: AsyncSession) -> datetime | None:
-    """Return when the next notice is to be told; None when all were."""
-    return await session.scalar(
-        select(func.min(col(NoticeRow.tell_at))).where(col(NoticeRow.closed_at).is_(None))
-    )
 
 
 async def claim(session: AsyncSession, now: datetime, until: datetime, most: int) -> list[Claim]:

@@ -1,11 +1,11 @@
 """Posts: whose turn it is to be sent, and what became of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, exists, func, select, update
+from sqlalchemy import ColumnElement, case, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -13,9 +13,8 @@ from sqlmodel import col
 from app.lookup import is_second
 from app.notices import Kind
 from app.outbox import Post, State, Unsure, abandoned, begun, next_look, released
-from app.store import grants, notices
+from app.store import notices
 from app.tables import AccountRow, EventRow, PostRow, SiteRow, WatchRow
-from app.vault import Vault
 from app.waits import Waits
 
 
@@ -45,64 +44,91 @@ def write(row: PostRow, post: Post) -> None:
 FIELDS = [field.name for field in fields(Post)]
 
 
-async def due(session: AsyncSession, now: datetime) -> Due | None:
-    """Return the post to send next: the oldest watch of a site that nothing is being sent to.
+async def due(session: AsyncSession, now: datetime, most: int) -> list[Due]:
+    """Return the posts to send next: the oldest watch of each site that nothing is being sent to.
 
-    The site's row is locked first and the post looked up again after that: on PostgreSQL the
-    first statement may have seen the rows as they were before another worker's commit.
+    Of up to ``most`` sites, those first that have waited longest. The sites' rows are locked first
+    and the posts looked up again after that: on PostgreSQL the first statement may have seen the
+    rows as they were before another worker's commit.
     """
-    account_id = await session.scalar(
+    sites = await session.scalars(
         select(col(SiteRow.account_id))
-        .join(PostRow, col(PostRow.account_id) == col(SiteRow.account_id))
-        .where(*sendable(now))
-        .order_by(col(PostRow.watched_at).nulls_first(), col(PostRow.id))
-        .limit(1)
+        .where(
+            # Found by the posts that are due: of all sites there are many.
+            col(SiteRow.account_id).in_(
+                select(col(PostRow.account_id)).where(*queued(PostRow, now))
+            ),
+            *open_to_posts(now),
+            ~is_sent_to(),
+            exists().where(*sendable(PostRow, now)),
+        )
+        .order_by(col(SiteRow.next_send_at).nulls_first(), col(SiteRow.account_id))
+        .limit(most)
         .with_for_update(of=SiteRow, skip_locked=True)
+    )
+    if not (account_ids := sites.all()):
+        return []
+    other = aliased(PostRow)
+    first = (
+        select(col(other.id))
+        .where(*sendable(other, now))
+        .order_by(col(other.watched_at).nulls_first(), col(other.id))
+        .limit(1)
+        .correlate(SiteRow)
+        .scalar_subquery()
     )
     found = await session.execute(
         select(PostRow, WatchRow, SiteRow, AccountRow)
         .join(WatchRow, col(WatchRow.post_id) == col(PostRow.id))
         .join(SiteRow, col(SiteRow.account_id) == col(PostRow.account_id))
         .join(AccountRow, col(AccountRow.id) == col(PostRow.account_id))
-        .where(col(PostRow.account_id) == account_id, *sendable(now))
+        .where(
+            col(SiteRow.account_id).in_(account_ids),
+            *open_to_posts(now),
+            ~is_sent_to(),
+            col(PostRow.id) == first,
+        )
         .order_by(col(PostRow.watched_at).nulls_first(), col(PostRow.id))
-        .limit(1)
-        .with_for_update(of=PostRow)
         .execution_options(populate_existing=True)
     )
-    row = found.one_or_none()
-    return Due(row[0], row[1], row[2], row[3]) if row else None
+    # A post tells of one watch; were there two, it would be sent for the first.
+    by_post = {row[0].id: Due(row[0], row[1], row[2], row[3]) for row in reversed(found.all())}
+    return list(reversed(by_post.values()))
 
 
-def sendable(now: datetime) -> list[ColumnElement[bool]]:
-    """Return what makes a post of a site ready to be sent."""
-    other = aliased(PostRow)
+def open_to_posts(now: datetime) -> list[ColumnElement[bool]]:
+    """Return what makes a site one that may be sent something."""
     return [
-        col(PostRow.state) == State.QUEUED,
-        col(PostRow.due_at) <= now,
         col(SiteRow.locked).is_(None),
         col(SiteRow.resume_at).is_(None) | (col(SiteRow.resume_at) <= now),
         col(SiteRow.next_send_at).is_(None) | (col(SiteRow.next_send_at) <= now),
-        # Behind a gate only what is surely not on the site yet may leave, see `store.gates`.
-        col(SiteRow.gate_at).is_(None) | (col(PostRow.watched_at) > col(SiteRow.gate_reached)),
-        ~exists().where(
-            col(other.account_id) == col(SiteRow.account_id), col(other.state) == State.SENDING
-        ),
     ]
 
 
-async def is_work(session: AsyncSession, now: datetime) -> bool:
-    """Tell, without a lock, whether a post wants anything now."""
-    states = [State.HELD, State.SENDING, State.QUEUED]
-    found = select(col(PostRow.id)).where(
-        col(PostRow.state).in_(states), col(PostRow.due_at) <= now
+def is_sent_to() -> ColumnElement[bool]:
+    """Return whether a post of a site is being sent."""
+    other = aliased(PostRow)
+    return exists().where(
+        col(other.account_id) == col(SiteRow.account_id), col(other.state) == State.SENDING
     )
-    return await session.scalar(found.limit(1)) is not None
 
 
-async def begin(
-    session: AsyncSession, due: Due, now: datetime, body: str, slug: str, waits: Waits
-) -> Post:
+def sendable(post: type[PostRow], now: datetime) -> list[ColumnElement[bool]]:
+    """Return what makes a post one that its site may be sent next."""
+    return [
+        *queued(post, now),
+        col(post.account_id) == col(SiteRow.account_id),
+        # Behind a gate only what is surely not on the site yet may leave, see `store.gates`.
+        col(SiteRow.gate_at).is_(None) | (col(post.watched_at) > col(SiteRow.gate_reached)),
+    ]
+
+
+def queued(post: type[PostRow], now: datetime) -> list[ColumnElement[bool]]:
+    """Return what makes a post one that waits for nothing but its site."""
+    return [col(post.state) == State.QUEUED, col(post.due_at) <= now]
+
+
+def begin(due: Due, now: datetime, body: str, slug: str, waits: Waits) -> Post:
     """Note, before the request leaves, that a post is being sent; return it as noted."""
     row = due.row
     if row.body is None:
@@ -110,43 +136,56 @@ async def begin(
     post = begun(value(row), now, waits)
     write(row, post)
     due.site.next_send_at = now + waits.between_posts
-    await session.flush()
     return post
 
 
-async def settle(
-    session: AsyncSession, post_id: int, sent: Post, after: Post, now: datetime, waits: Waits
-) -> bool:
-    """Save what became of an attempt; return False when the row is no longer this attempt's.
+async def hold_sites(session: AsyncSession, account_ids: Collection[int]) -> dict[int, SiteRow]:
+    """Return the sites of these accounts, locked: their posts and watches may now be changed.
 
-    The site's row is locked first, as everywhere: two that lock in turn never wait for each other.
+    See `app.store` for the order in which rows are locked.
     """
-    await session.scalar(
-        select(col(SiteRow.account_id))
-        .join(PostRow, col(PostRow.account_id) == col(SiteRow.account_id))
-        .where(col(PostRow.id) == post_id)
-        .with_for_update(of=SiteRow)
-    )
-    row = await session.scalar(
-        select(PostRow)
-        .where(
-            col(PostRow.id) == post_id,
-            # Given up by its lease, and yet here is the answer: the truth, if late.
-            col(PostRow.state).in_([State.SENDING, State.UNSURE]),
-            col(PostRow.attempts) == sent.attempts,
-            # SQLite gives the id of a deleted account's post to somebody else's.
-            col(PostRow.sent_at) == sent.sent_at,
-        )
+    rows = await session.scalars(
+        select(SiteRow)
+        .where(col(SiteRow.account_id).in_(account_ids))
+        .order_by(col(SiteRow.account_id))
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-    if row is None:
-        return False
-    write(row, after)
-    if after.state is State.PUBLISHED:
-        row.published_at = now
-    await look_later(session, row, waits)
-    return True
+    return {row.account_id: row for row in rows}
+
+
+async def settle(
+    session: AsyncSession, done: Sequence[tuple[int, Post, Post]], now: datetime, waits: Waits
+) -> list[bool]:
+    """Save what became of attempts: of a post's id, as it was sent, and as it is after that.
+
+    Return for each whether the row was still this attempt's. The sites are locked before, see
+    `hold_sites`.
+    """
+    found = await session.scalars(
+        select(PostRow)
+        .where(col(PostRow.id).in_([key for key, _, _ in done]))
+        .execution_options(populate_existing=True)
+    )
+    rows = {row.id: row for row in found}
+    settled = []
+    for key, sent, after in done:
+        row = rows.get(key)
+        # Given up by its lease, and yet here is the answer: the truth, if late.
+        is_ours = (
+            row is not None
+            and row.state in {State.SENDING, State.UNSURE}
+            and row.attempts == sent.attempts
+            # SQLite gives the id of a deleted account's post to somebody else's.
+            and row.sent_at == sent.sent_at
+        )
+        settled.append(is_ours)
+        if row is not None and is_ours:
+            write(row, after)
+            if after.state is State.PUBLISHED:
+                row.published_at = now
+            await look_later(session, row, waits)
+    return settled
 
 
 async def look_later(session: AsyncSession, row: PostRow, waits: Waits) -> None:
@@ -190,39 +229,17 @@ async def has_sent(session: AsyncSession, account_id: int) -> bool:
     return await session.scalar(sent.limit(1)) is not None
 
 
-async def note_site(
-    session: AsyncSession,
-    site: SiteRow,
-    judge: Callable[[SiteRow], Mapping[str, Any]],
-    access_token: str | None,
-    vault: Vault,
-    now: datetime,
-) -> None:
-    """Write how a site is doing, unless the person has signed in anew since the request left.
-
-    ``judge`` returns what changes. ``site`` is the row as it was then, and ``access_token`` the
-    one that was sent, if any: what is said of them says nothing about their successors.
-    """
-    row = await session.scalar(
-        select(SiteRow)
-        .where(col(SiteRow.account_id) == site.account_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    if row is None:
-        return
-    pair = grants.pair_of(row, vault)
-    if access_token is None and row.sealed_tokens != site.sealed_tokens:
-        return
-    if access_token is not None and pair is not None and pair.access != access_token:
-        return
-    for name, value in judge(row).items():
-        setattr(row, name, value)
-    await tell_of_site(session, row, now)
+async def tell_of_sites(session: AsyncSession, sites: Sequence[SiteRow], now: datetime) -> None:
+    """Tell people, once, that their site needs them or is paused, and that it is over."""
+    ids = [site.account_id for site in sites]
+    told = await notices.accounts_with(session, ids, (Kind.SITE, Kind.PAUSED))
+    for site in sites:
+        if site.locked or site.paused or site.account_id in told:
+            await tell_of_site(session, site, now)
 
 
 async def tell_of_site(session: AsyncSession, site: SiteRow, now: datetime) -> None:
-    """Tell the person, once, that a site needs them or is paused, and that it is over."""
+    """Tell the person of one site."""
     for kind, said in ((Kind.SITE, site.locked), (Kind.PAUSED, site.paused)):
         if said:
             await notices.open_one(session, site.account_id, kind, said, now)
@@ -234,19 +251,42 @@ async def tell(
     session: AsyncSession, post_id: int, said: str, at: datetime, exchange: dict[str, Any] | None
 ) -> None:
     """Add a line to the timeline of the watch that a post tells of."""
-    watches = await session.scalars(
-        select(col(WatchRow.id)).where(col(WatchRow.post_id) == post_id)
+    await tell_all(session, [(post_id, said, exchange)], at)
+
+
+async def tell_all(
+    session: AsyncSession, lines: Sequence[tuple[int, str, dict[str, Any] | None]], at: datetime
+) -> None:
+    """Add lines to the timelines of the watches that posts tell of."""
+    found = await session.execute(
+        select(col(WatchRow.post_id), col(WatchRow.id)).where(
+            col(WatchRow.post_id).in_([post_id for post_id, _, _ in lines])
+        )
     )
-    for watch_id in watches:
-        session.add(EventRow(watch_id=watch_id or 0, said=said, at=at, exchange=exchange))
+    told: dict[int | None, list[int]] = {}
+    for post_id, watch_id in found:
+        told.setdefault(post_id, []).append(watch_id or 0)
+    for post_id, said, exchange in lines:
+        for watch_id in told.get(post_id, []):
+            session.add(EventRow(watch_id=watch_id, said=said, at=at, exchange=exchange))
 
 
 async def move_on(session: AsyncSession, now: datetime, waits: Waits) -> None:
-    """Release the held posts whose time has come; give up those whose worker has died."""
-    rows = await session.scalars(
-        select(PostRow)
-        .where(col(PostRow.state).in_([State.HELD, State.SENDING]), col(PostRow.due_at) <= now)
+    """Release the held posts whose time has come; give up those whose worker has died.
+
+    What belongs to a site that somebody holds is left for the next time.
+    """
+    over = [col(PostRow.state).in_([State.HELD, State.SENDING]), col(PostRow.due_at) <= now]
+    sites = await session.scalars(
+        select(col(SiteRow.account_id))
+        .where(col(SiteRow.account_id).in_(select(col(PostRow.account_id)).where(*over)))
+        .order_by(col(SiteRow.account_id))
         .with_for_update(skip_locked=True)
+    )
+    if not (account_ids := sites.all()):
+        return
+    rows = await session.scalars(
+        select(PostRow).where(col(PostRow.account_id).in_(account_ids), *over)
     )
     for row in rows.all():
         post = value(row)
@@ -271,17 +311,3 @@ async def is_under_way(session: AsyncSession, site: SiteRow, now: datetime) -> b
         (col(PostRow.state) == State.SENDING) | (col(PostRow.due_at) <= now),
     )
     return await session.scalar(found.limit(1)) is not None
-
-
-async def next_due(session: AsyncSession, now: datetime) -> datetime | None:
-    """Return the next time after ``now`` at which a post or a site wants something."""
-    posts = select(func.min(col(PostRow.due_at))).where(
-        col(PostRow.due_at) > now,
-        col(PostRow.state).in_([State.HELD, State.QUEUED, State.SENDING]),
-    )
-    sites = [
-        select(func.min(column)).where(column > now)
-        for column in (col(SiteRow.resume_at), col(SiteRow.next_send_at))
-    ]
-    times = [await session.scalar(query) for query in (posts, *sites)]
-    return min((when for when in times if when), default=None)

@@ -105,28 +105,39 @@ def portions(values: Sequence[str]) -> Iterator[Sequence[str]]:
         yield values[start : start + AT_ONCE]
 
 
-async def doubted(session: AsyncSession, connection_id: int, now: datetime) -> set[Target]:
+async def doubted(
+    session: AsyncSession, connection_ids: Collection[int], now: datetime
+) -> dict[int, set[Target]]:
     """Return what is to be asked for by id once more, because it was not shown before."""
     rows = await session.execute(
-        select(col(SightingRow.item), col(SightingRow.show))
+        select(col(SightingRow.connection_id), col(SightingRow.item), col(SightingRow.show))
         .where(
-            col(SightingRow.connection_id) == connection_id,
+            col(SightingRow.connection_id).in_(connection_ids),
             col(SightingRow.confirm_at) <= now,
             col(SightingRow.item).is_not(None),
         )
         .distinct()
     )
-    return {target_of(item or "", show) for item, show in rows}
+    found: dict[int, set[Target]] = {}
+    for connection_id, item, show in rows:
+        found.setdefault(connection_id, set()).add(target_of(item or "", show))
+    return found
 
 
-async def next_doubt(session: AsyncSession, connection_id: int) -> datetime | None:
-    """Return when something that was not shown is to be asked for again."""
-    return await session.scalar(
-        select(func.min(col(SightingRow.confirm_at))).where(
-            col(SightingRow.connection_id) == connection_id,
+async def next_doubts(
+    session: AsyncSession, connection_ids: Collection[int]
+) -> dict[int, datetime]:
+    """Return when something that was not shown is to be asked for again, where there is such."""
+    rows = await session.execute(
+        select(col(SightingRow.connection_id), func.min(col(SightingRow.confirm_at)))
+        .where(
+            col(SightingRow.connection_id).in_(connection_ids),
+            col(SightingRow.confirm_at).is_not(None),
             col(SightingRow.item).is_not(None),
         )
+        .group_by(col(SightingRow.connection_id))
     )
+    return {connection_id: when for connection_id, when in rows if when}
 
 
 async def settle(
@@ -165,7 +176,7 @@ async def bring_back(
     """Note that a source shows a viewing again."""
     row = await row_of(session, one)
     row.missing_at = row.confirm_at = row.gone_at = None
-    held = await watches.hold(session, connection.account_id, one.watch_id)
+    held = await watches.one(session, connection.account_id, one.watch_id)
     if held is None or held[0].removed_at is None:
         return
     watch, post = held
@@ -207,7 +218,7 @@ async def correct(
     row = await row_of(session, one)
     row.payload = payload
     if not one.is_readable:
-        if held := await watches.hold(session, connection.account_id, one.watch_id):
+        if held := await watches.one(session, connection.account_id, one.watch_id):
             await watches.read_again(session, held[0], item, now)
         return
     watches.describe(row, item)
@@ -223,7 +234,7 @@ async def redate(
     now: datetime,
 ) -> None:
     """Give a watch its corrected date; what was sent stays as it is."""
-    held = await watches.hold(session, connection.account_id, one.watch_id)
+    held = await watches.one(session, connection.account_id, one.watch_id)
     if held is None or not isinstance(item, Watch):
         return
     watch, post = held
@@ -277,7 +288,7 @@ async def let_go(
     )
     if await session.scalar(others.limit(1)) is not None:
         return
-    held = await watches.hold(session, connection.account_id, one.watch_id)
+    held = await watches.one(session, connection.account_id, one.watch_id)
     if held is None:
         return
     watch, post = held

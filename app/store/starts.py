@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from app.notices import Kind
 from app.outbox import Standing, planned
-from app.store import connections, found, notices, watches
+from app.store import connections, found, notices, posts, watches
 from app.tables import WatchRow
 
 
@@ -18,8 +18,8 @@ async def answer(session: AsyncSession, account_id: int, now: datetime, *, since
     Return how many watches, archived until now, are to be posted. What the archive still brings
     follows the new start by itself.
     """
-    # Before the notice, as polls do that open one.
     rows = await connections.of_account(session, account_id, lock=True)
+    await posts.hold_sites(session, [account_id])
     newest = await found.newest(session, account_id, now)
     await notices.close(session, account_id, Kind.START, now)
     if not since or newest is None:
@@ -35,15 +35,13 @@ async def post_archived(
 ) -> int:
     """Queue the watches since ``start`` that have no post; return how many."""
     rows = await session.scalars(
-        select(WatchRow)
-        .where(
+        select(WatchRow).where(
             col(WatchRow.account_id) == account_id,
             col(WatchRow.standing) == Standing.ARCHIVED,
             col(WatchRow.post_id).is_(None),
             col(WatchRow.removed_at).is_(None),
             col(WatchRow.watched_at) >= start,
         )
-        .with_for_update(key_share=True)
     )
     count = 0
     for watch in rows.all():

@@ -14,16 +14,16 @@ from app.tables import NoticeRow, PostRow, SiteRow
 
 async def tell(session: AsyncSession, now: datetime, older_than: timedelta) -> None:
     """Open a notice for each person who has such posts, older than that and not told of yet."""
+    untold = select(col(PostRow.account_id)).where(
+        col(PostRow.state) == State.UNSURE,
+        col(PostRow.sent_at) <= now - older_than,
+        col(PostRow.why).is_(None),
+    )
     fresh = await session.scalars(
-        select(col(PostRow.account_id))
-        .join(SiteRow, col(SiteRow.account_id) == col(PostRow.account_id))
-        .where(
-            col(PostRow.state) == State.UNSURE,
-            col(PostRow.sent_at) <= now - older_than,
-            col(PostRow.why).is_(None),
-            col(SiteRow.unsure_choice) != Unsure.LEAVE,
-        )
-        .distinct()
+        select(col(SiteRow.account_id))
+        .where(col(SiteRow.account_id).in_(untold), col(SiteRow.unsure_choice) != Unsure.LEAVE)
+        .order_by(col(SiteRow.account_id))
+        .with_for_update(skip_locked=True)
     )
     for account_id in fresh.all():
         notice = await notices.open_one(

@@ -222,20 +222,6 @@ async def last_of_each(session: AsyncSession, account_id: int) -> dict[str, Watc
     return last
 
 
-async def hold(session: AsyncSession, account_id: int, key: int) -> Listed | None:
-    """Return an account's watch with its post, both locked until the transaction ends."""
-    row = await session.scalar(
-        select(WatchRow)
-        .where(col(WatchRow.account_id) == account_id, col(WatchRow.id) == key)
-        # Events that point to the row may be added meanwhile: whoever does so holds the post.
-        .with_for_update(key_share=True)
-    )
-    if row is None:
-        return None
-    post = await session.get(PostRow, row.post_id, with_for_update=True) if row.post_id else None
-    return row, post
-
-
 async def one(session: AsyncSession, account_id: int, key: int) -> Listed | None:
     """Return an account's watch with its post."""
     found = await session.execute(listing(account_id).where(col(WatchRow.id) == key))

@@ -1,7 +1,7 @@
 """What was watched: the list, one watch with its timeline, and what its buttons do."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
@@ -137,14 +137,9 @@ def question(post: PostRow, asked: Iterable[NoticeRow], *, is_gated: bool) -> in
     return None
 
 
-async def mine(
-    session: AsyncSession,
-    person: Person,
-    key: str,
-    look: Callable[[AsyncSession, int, int], Awaitable[Listed | None]] = watches.one,
-) -> Listed:
+async def mine(session: AsyncSession, person: Person, key: str) -> Listed:
     """Return one of the person's own watches. Raises SignInError ``not_found``."""
-    found = await look(session, person.id, number(key))
+    found = await watches.one(session, person.id, number(key))
     if found is None:
         raise SignInError("not_found")
     return found
@@ -158,7 +153,8 @@ async def act(
     del form
     now = bridge.now()
     async with bridge.database.writing() as writing:
-        row, post = await mine(writing, person, key, watches.hold)
+        await posts.hold_sites(writing, [person.id])
+        row, post = await mine(writing, person, key)
         if action not in possible(row, post):
             raise SignInError("too_late")
         if row.standing == Standing.UNREADABLE:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import SignInError
 from app.notices import Kind
-from app.store import bunches, connections, gates, notices, starts
+from app.store import bunches, connections, gates, notices, posts, starts
 from app.store.watches import Listed
 from app.tables import NoticeRow
 from app.web.bridge import TheBridge
@@ -77,11 +77,8 @@ async def settle(
 
 
 async def bunch(writing: AsyncSession, notice: NoticeRow) -> NoticeRow | None:
-    """Return the open notice of a bunch, locked; None when it is over.
-
-    The connection is locked before, as a poll does that adds to it.
-    """
-    await connections.of_account(writing, notice.account_id, lock=True)
+    """Return the open notice of a bunch, locked; None when it is over."""
+    await posts.hold_sites(writing, [notice.account_id])
     return await notices.one(writing, notice.account_id, notice.id or 0)
 
 
