@@ -316,6 +316,19 @@ def plan(
     )
 
 
+def to_post(
+    told: Mapping[str, Read], known: Iterable[Known], start_at: datetime
+) -> dict[str, Target]:
+    """Return the items of plays that are new and would be posted, and what to ask for them by."""
+    ours = {one.key for one in known}
+    return {
+        item: target_of(item, show_of(watch.work))
+        for key, (watch, _) in told.items()
+        if key not in ours and isinstance(watch, Watch) and (item := item_of(watch.work))
+        if watch.watched_at and watch.watched_at >= start_at
+    }
+
+
 def targets(items: Iterable[str], shows: Mapping[str, str]) -> list[Target]:
     """Return what to ask for to learn about ``items``, each once."""
     return sorted({target_of(item, shows.get(item)) for item in items})

@@ -36,6 +36,7 @@ from app.diff import (
     others,
     reconcile,
     scope,
+    to_post,
 )
 from app.errors import (
     BridgeError,
@@ -172,6 +173,8 @@ class Poller:
         size = len(sides.ours) + len(sides.theirs.plays)
         judged = await thought(size, judge, sides, row, now, self.waits.daily)
         asked = judged.plan.targets.union(sorted(turn.doubts)[:MOST_BY_ID])
+        if row.archive_page is not None:
+            asked |= await self.maybe_moved(turn, reading.newest)
         plan = replace(judged.plan, targets=asked)
         told, known = dict(reading.newest), sides.known
         if asked:
@@ -305,21 +308,38 @@ class Poller:
                         token, row.archive_page or 1, end_at=row.archive_end_at, patient=True
                     ),
                 )
+                told = by_key(page.read)
+                plan = Plan(await self.maybe_moved(turn, told))
+                told |= await self.told(turn, plan.targets)
         except (SourceError, GrantBusy, GrantLost, TimeoutError) as error:
             self.metrics.ended("archive", error)
             await self.note_archive_trouble(turn, error)
             return
-        told, now = by_key(page.read), self.now()
+        now = self.now()
         async with self.database.writing() as session:
             if held := await connections.hold_archive(session, turn):
                 await posts.hold_sites(session, [held.account_id])
-                known = await sightings.known(session, turn.id, told)
-                findings = reconcile(told, known, Plan(), now)
+                known = await sightings.known(session, turn.id, told, plan.targets)
+                findings = reconcile(told, known, plan, now)
                 together = await bunches.gather(session, held, findings.added, now)
                 kept = await watches.keep(session, held, findings.added, now, together)
                 await sightings.settle(session, held, findings, now, now)
                 archived(held, page, now, kept.new)
         self.metrics.ended("archive")
+
+    async def maybe_moved(self, turn: Turn, told: Mapping[str, Read]) -> frozenset[Target]:
+        """Return what to ask for by id, because a new play may be a known one with another date.
+
+        While pages are read nothing else would tell, and both would be posted.
+        """
+        async with self.database.reading() as session:
+            known = await sightings.known(session, turn.id, told)
+            new = to_post(told, known, turn.connection.start_at)
+            if not new:
+                return frozenset()
+            others = await sightings.known(session, turn.id, (), set(new.values()))
+        older = {one.item for one in others if one.is_counted and one.key not in told}
+        return frozenset(sorted({new[item] for item in new if item in older})[:MOST_BY_ID])
 
     async def asking(self, turn: Turn, ask: Callable[[str], Awaitable[T]]) -> T:
         """Return what ``ask`` gets with an access token, renewed once where Trakt refuses it."""

@@ -226,6 +226,25 @@ async def test_a_corrected_date_told_beside_another_episode_keeps_its_post_while
     assert (await world.states()) == {"archived": 1, "published": 2}
 
 
+async def test_a_date_corrected_while_the_archive_is_read_keeps_its_post(world: World) -> None:
+    await settled(world)
+    play = world.trakt.watch(DUNE)
+    await poll(world)
+    await poll(world, days=60)
+
+    new = world.trakt.redate(play, at=world.clock() - 30 * DAY)
+    async with world.bridge.database.writing() as session:
+        (row,) = await connections.of_account(session, 1)
+        connections.read_anew(row, world.clock())
+    await poll(world)
+    await poll(world, hours=2)
+
+    row_, mine = await one(world, "Dune")
+    assert mine is not None
+    assert [mine.url] == [post.url for post in world.site.posts]
+    assert row_.watched_at == world.trakt.history.play(new).watched_at
+
+
 async def test_a_viewing_again_costs_no_request_more_where_the_map_keeps_up(
     world: World,
 ) -> None:
