@@ -728,30 +728,61 @@ async def test_the_procfile_on_postgresql_signs_in_polls_and_posts(
             await says("The database is up to date.")
         async with served(by_honcho(platform, "web", "-p", str(port)), settings) as says:
             await says("serving")
-            browser = Browser(client)
-            await browser.visit(f"{bridge}/")
-            await browser.press("Sign in", me=others.site.me)
-            await browser.press("Approve")
-            await browser.press("Connect Trakt")
-            await browser.press("Approve")
-            await says("polled")
-            others.trakt.watch(DUNE)
-            await browser.visit(f"{bridge}/")
-            await browser.press("Check now")
-            await says("published")
+            await whole_job(Browser(client), bridge, others, says)
 
-            assert len(others.site.posts) == 1
-            await browser.visit(f"{bridge}/")
-            assert DUNE.title in browser.text
+
+async def test_the_procfile_s_worker_polls_and_posts_for_pages_that_do_neither(
+    platform: Platform,
+    tmp_path: Path,
+    postgres: Any,  # noqa: ANN401 - the server of a library without types
+) -> None:
+    port = free_port()
+    bridge = f"http://localhost:{port}"
+    pages = [str(platform.python), "-m", "app", "serve", "--no-scheduler"]
+    async with (
+        neighbours_of(bridge) as others,
+        httpx2.AsyncClient(trust_env=False) as client,
+    ):
+        changes = {**others.settings, "DATABASE_URL": new_database(postgres), "PORT": str(port)}
+        settings = platform.environment(tmp_path, **changes)
+        async with (
+            served(by_honcho(platform, "worker"), settings) as says,
+            served(pages, settings, platform.slug) as shown,
+        ):
+            await says("working")
+            await shown("serving")
+            await whole_job(Browser(client), bridge, others, says)
 
 
 Says = Callable[[str], Awaitable[None]]
 
 
+async def whole_job(browser: Browser, bridge: str, others: Neighbours, says: Says) -> None:
+    """Sign in, connect, watch and check; ``says`` is the process that polls and posts."""
+    await browser.visit(f"{bridge}/")
+    await browser.press("Sign in", me=others.site.me)
+    await browser.press("Approve")
+    await browser.press("Connect Trakt")
+    await browser.press("Approve")
+    await says("polled")
+    others.trakt.watch(DUNE)
+    await browser.visit(f"{bridge}/")
+    await browser.press("Check now")
+    await says("published")
+
+    assert len(others.site.posts) == 1
+    await browser.visit(f"{bridge}/")
+    assert DUNE.title in browser.text
+
+
 @asynccontextmanager
-async def served(words: Sequence[str], settings: Mapping[str, str]) -> AsyncIterator[Says]:
+async def served(
+    words: Sequence[str], settings: Mapping[str, str], folder: Path | None = None
+) -> AsyncIterator[Says]:
     """Run ``words`` until the block ends; what is yielded waits for a word that it says."""
-    process = await asyncio.create_subprocess_exec(*words, env=settings, stdout=PIPE, stderr=STDOUT)
+    process = await asyncio.create_subprocess_exec(
+        *words, env=settings, cwd=folder, stdout=PIPE, stderr=STDOUT
+    )
     lines: list[str] = []
 
     async def says(word: str) -> None:
