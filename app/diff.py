@@ -316,6 +316,21 @@ def plan(
     )
 
 
+def unasked(read: Mapping[str, Read], asked: Collection[Target]) -> dict[str, Read]:
+    """Return what was read of items that were not asked for by id after it.
+
+    The later answer counts alone: a date may be corrected in between, and both would be told.
+    """
+    return {key: one for key, one in read.items() if target_in(one[0]) not in asked}
+
+
+def target_in(item: Watch | Unreadable) -> Target | None:
+    """Return what the history is asked for about an item of it, None where it names nothing."""
+    if isinstance(item, Unreadable) or (named := item_of(item.work)) is None:
+        return None
+    return target_of(named, show_of(item.work))
+
+
 def to_post(
     told: Mapping[str, Read], known: Iterable[Known], start_at: datetime
 ) -> dict[str, Target]:

@@ -37,6 +37,7 @@ from app.diff import (
     reconcile,
     scope,
     to_post,
+    unasked,
 )
 from app.errors import (
     BridgeError,
@@ -176,7 +177,7 @@ class Poller:
         if row.archive_page is not None:
             asked |= await self.maybe_moved(turn, reading.newest)
         plan = replace(judged.plan, targets=asked)
-        told, known = dict(reading.newest), sides.known
+        told, known = unasked(reading.newest, asked), sides.known
         if asked:
             told |= await self.told(turn, asked)
             async with self.database.reading() as session:
@@ -310,7 +311,7 @@ class Poller:
                 )
                 told = by_key(page.read)
                 plan = Plan(await self.maybe_moved(turn, told))
-                told |= await self.told(turn, plan.targets)
+                told = unasked(told, plan.targets) | await self.told(turn, plan.targets)
         except (SourceError, GrantBusy, GrantLost, TimeoutError) as error:
             self.metrics.ended("archive", error)
             await self.note_archive_trouble(turn, error)

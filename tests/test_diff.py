@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo.catalogue import CATALOGUE, DARK, DUNE, LIES, EpisodeOf, Film
-from app.demo.trakt_door import CLOUDFLARE_504, Status
+from app.demo.trakt_door import CLOUDFLARE_504, Slow, Status
 from app.demo.trakt_history import BadDays
 from app.diff import (
     Findings,
@@ -224,6 +224,31 @@ async def test_a_corrected_date_told_beside_another_episode_keeps_its_post_while
 
     assert len(world.site.posts) == 2
     assert (await world.states()) == {"archived": 1, "published": 2}
+
+
+async def test_a_date_corrected_in_the_middle_of_a_turn_keeps_its_post(world: World) -> None:
+    await settled(world)
+    await poll(world, days=60)
+    play = world.trakt.watch(DUNE)
+    await poll(world)
+    world.trakt.watch(NOSFERATU)
+    world.clock.passes(minutes=34)
+    slow = Slow()
+    world.trakt.then(slow, at="/sync/watched/movies")
+
+    turn = asyncio.create_task(world.work())
+    await slow.arrived.wait()
+    # The newest page has told of the old one, and the map tells of the new one.
+    world.trakt.redate(play, at=world.clock() - 30 * DAY)
+    slow.release.set()
+    await turn
+    await poll(world)
+    await poll(world, hours=2)
+
+    _, mine = await one(world, "Dune")
+    assert mine is not None
+    assert mine.url in [post.url for post in world.site.posts]
+    assert len(world.site.posts) == 2
 
 
 async def test_a_date_corrected_while_the_archive_is_read_keeps_its_post(world: World) -> None:
