@@ -217,7 +217,7 @@ async def test_the_home_page_says_what_it_is_and_shows_the_plays_in_local_time(
         "Dark 1x02 “Lies” date unknown Remove",
     ]
     labelled = {label["for"] for label in page.select("label")}
-    assert labelled == {select["id"] for select in page.select("select")}
+    assert labelled == {field["id"] for field in page.select("select, textarea, input[id]")}
 
 
 async def test_a_person_can_disconnect_the_app(
