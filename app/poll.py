@@ -339,7 +339,7 @@ class Poller:
             if not new:
                 return frozenset()
             others = await sightings.known(session, turn.id, (), set(new.values()))
-        older = {one.item for one in others if one.is_counted and one.key not in told}
+        older = {one.item for one in others if not one.is_gone and one.key not in told}
         return frozenset(sorted({new[item] for item in new if item in older})[:MOST_BY_ID])
 
     async def asking(self, turn: Turn, ask: Callable[[str], Awaitable[T]]) -> T:
