@@ -140,7 +140,8 @@ class Sides:
     """Both sides of a comparison, and the newest pages of the history.
 
     ``ours`` are the plays that are known and not doubted, ``known`` our sightings of what is on
-    the ``newest`` pages, ``shows`` the show of each episode.
+    the ``newest`` pages, ``shows`` the show of each episode, ``doubted`` the items of all plays in
+    doubt.
     """
 
     theirs: Watched
@@ -148,6 +149,7 @@ class Sides:
     shows: Mapping[str, str]
     newest: Mapping[str, Read]
     known: Sequence[Known]
+    doubted: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,20 +254,22 @@ def judge(sides: Sides, row: ConnectionRow, now: datetime, daily: timedelta) -> 
         difference.without(odd),
         sides.shows,
         items_of(fresh),
-        lagging=lagging(sides, fresh),
+        unclear=unclear(sides, fresh),
         believes=row.believes_absences,
     )
     return Judged(difference.without(odd), frozenset(odd & difference.items), asked)
 
 
-def lagging(sides: Sides, fresh: Iterable[Read]) -> set[str]:
-    """Return the items of new plays that a map does not show yet, and we know older plays of.
+def unclear(sides: Sides, fresh: Iterable[Read]) -> set[str]:
+    """Return the items of new plays that may stand for older ones which nothing shows missing.
 
-    A map that lags so may still show a play whose date was corrected to that of the new one.
+    A map that does not show a new play yet may still show one whose date was corrected to that;
+    and a play in doubt is not compared.
     """
-    times = sides.theirs.plays
-    late = {item for item, at in plays_of(fresh) if at not in times.get(item, ())}
-    return late & {item for item, _ in sides.ours} if late else late
+    times, told = sides.theirs.plays, plays_of(fresh)
+    late = {item for item, at in told if at not in times.get(item, ())}
+    lagging = late & {item for item, _ in sides.ours} if late else late
+    return lagging.union(item for item, _ in told if item in sides.doubted)
 
 
 def compare(sides: Sides) -> Difference:
@@ -284,17 +288,16 @@ def plan(
     shows: Mapping[str, str],
     told: Collection[str],
     *,
-    lagging: Collection[str],
+    unclear: Collection[str],
     believes: bool,
 ) -> Plan:
     """Decide what to ask for by id; ``told`` are the items of new plays on the newest pages.
 
-    Items with both missing and new plays come first, and those of which the map is ``lagging``:
-    only asking by id shows corrected dates. ``believes``: a person has said that what is missing
-    is gone indeed.
+    Items with both missing and new plays come first, and the ``unclear`` ones: only asking by id
+    shows corrected dates. ``believes``: a person has said that what is missing is gone indeed.
     """
     lacking = difference.lacking
-    mixed = (lacking & difference.unknown.union(told)).union(lagging)
+    mixed = (lacking & difference.unknown.union(told)).union(unclear)
     absent = targets(lacking - mixed, shows)
     number = sum(n for (item, _), n in difference.missing.items() if item not in mixed)
     many = 0 if believes or number <= MOST_ABSENT else number

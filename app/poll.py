@@ -199,7 +199,8 @@ class Poller:
         async with self.database.reading() as session:
             known = await sightings.known(session, turn.id, reading.newest)
             ours, shows = await sightings.plays(session, turn.id, reading.scope.kinds)
-        return Sides(theirs, ours, {**theirs.shows, **shows}, reading.newest, known)
+            doubted = await sightings.in_doubt(session, turn.id)
+        return Sides(theirs, ours, {**theirs.shows, **shows}, reading.newest, known, doubted)
 
     async def maps(self, turn: Turn, kinds: Sequence[Kind]) -> Watched:
         """Return the maps of these kinds as one."""

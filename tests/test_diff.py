@@ -205,6 +205,31 @@ async def test_a_date_corrected_to_this_week_keeps_its_post_while_the_map_lags(
     assert [mine.url] == [post.url for post in world.site.posts]
 
 
+@pytest.mark.parametrize("first", ["told before the map", "removed before it is added"])
+async def test_a_play_in_doubt_keeps_its_post_whatever_else_is_watched_meanwhile(
+    world: World, first: str
+) -> None:
+    await settled(world)
+    play = world.trakt.watch(DUNE)
+    await poll(world)
+    await poll(world, days=30)
+
+    world.trakt.history.remove([play])
+    if first == "told before the map":
+        world.trakt.watch(DUNE)
+        world.trakt.history.bad_days = BadDays(stale_maps=2)
+    await poll(world)
+    world.trakt.history.bad_days = BadDays()
+    world.trakt.watch(NOSFERATU if first == "told before the map" else DUNE)
+    await poll(world)
+    await poll(world, hours=2)
+
+    _, mine = await one(world, "Dune")
+    assert mine is not None
+    assert mine.url == world.site.posts[0].url
+    assert len(world.site.posts) == (2 if first == "told before the map" else 1)
+
+
 async def test_a_corrected_date_told_beside_another_episode_keeps_its_post_while_the_map_lags(
     world: World,
 ) -> None:
@@ -724,7 +749,8 @@ class Ledger:
             (row.item or "", row.at) for row in self.rows.values() if row.is_counted
         )
         known = [row for key, row in self.rows.items() if key in newest]
-        sides = Sides(theirs, ours, {}, newest, known)
+        doubted = {row.item or "" for row in self.rows.values() if row.confirm_at}
+        sides = Sides(theirs, ours, {}, newest, known, doubted)
         judged = judge(sides, a_row(oddities=self.oddities), self.now, DAY)
         doubts = {
             target_of(row.item or "", None)
@@ -810,9 +836,9 @@ def test_a_play_whose_id_alone_changed_is_never_another_viewing(known: History) 
         ledger.now += HOUR
 
 
-@given(HISTORIES, st.integers(0, 3), st.sampled_from(MINUTES))
+@given(HISTORIES, st.integers(0, 3), st.sampled_from(MINUTES), st.sampled_from([HOUR / 3, HOUR]))
 def test_a_corrected_date_is_never_another_viewing_however_long_the_map_lags(
-    known: History, lag: int, at: Minute
+    known: History, lag: int, at: Minute, interval: timedelta
 ) -> None:
     ledger, stale = Ledger(known), mapped(reads(known))
     truth = reads({key + 1000: (film, at) for key, (film, _) in known.items()})
@@ -821,7 +847,7 @@ def test_a_corrected_date_is_never_another_viewing_however_long_the_map_lags(
     for turn in range(lag + 4):
         found = ledger.turn(stale if turn < lag else mapped(truth), truth, recent)
         assert found.added == ()
-        ledger.now += HOUR
+        ledger.now += interval
 
     agreed = Counter(row.play for row in ledger.rows.values() if row.is_counted)
     assert agreed == Counter(a_known(read, 0).play for read in truth.values())

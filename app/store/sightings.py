@@ -124,6 +124,17 @@ async def doubted(
     return found
 
 
+async def in_doubt(session: AsyncSession, connection_id: int) -> set[str]:
+    """Return the items of all plays that were not shown when they were last asked for."""
+    items = await session.scalars(
+        select(col(SightingRow.item)).where(
+            col(SightingRow.connection_id) == connection_id,
+            col(SightingRow.confirm_at).is_not(None),
+        )
+    )
+    return {item for item in items if item}
+
+
 async def next_doubts(
     session: AsyncSession, connection_ids: Collection[int]
 ) -> dict[int, datetime]:
