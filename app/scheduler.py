@@ -353,7 +353,7 @@ class Scheduler:
         # Before notices are locked: whoever signs in or leaves ends sessions last.
         await accounts.sweep(session, now)
         await gates.ask(session, now)
-        await undecided.tell(session, now, self.waits.unsure_told_after)
+        await undecided.tell(session, now, self.waits)
         await undecided.end(session, now)
 
     async def stretch(self, session: AsyncSession, now: datetime) -> None:

@@ -167,7 +167,7 @@ DEEDS: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
     "move on": lambda session: posts.move_on(session, NOON, USUAL),
     "send": lambda session: posts.due(session, NOON, 2),
     "ask about gates": lambda session: gates.ask(session, NOON),
-    "tell of lost answers": lambda session: undecided.tell(session, NOON, timedelta(0)),
+    "tell of lost answers": lambda session: undecided.tell(session, NOON, USUAL),
     "leave": lambda session: accounts.remove(session, 1, VAULT),
 }
 

@@ -156,6 +156,59 @@ async def test_where_absence_cannot_be_proven_the_person_is_asked_once(
         assert await open_notices(world) == []
 
 
+async def test_nobody_is_asked_after_a_long_silence_before_the_site_was_looked_at(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with living(tmp_path, clock, Habits()) as world:
+        world.site.then(LOST)
+        await watched(world, DUNE)
+        world.clock.passes(hours=24 * 3)
+
+        await later(world, minutes=5)
+
+        assert (await newest(world)).state == "unsure"
+        assert await open_notices(world) == []
+        await later(world, hours=1)
+        assert (await newest(world)).state == "published"
+        assert len(world.site.posts) == 2
+
+
+async def test_whoever_has_a_site_that_cannot_be_read_for_long_is_asked_all_the_same(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with living(tmp_path, clock, Habits()) as world:
+        world.site.then(LOST)
+        await watched(world, DUNE)
+        for _ in range(20):
+            world.site.then(Answer(500), at="GET /micropub?q=source")
+            world.site.then(Answer(500), at="GET /")
+
+        await later(world, hours=25)
+
+        (asked,) = await open_notices(world)
+        assert "One post was sent" in asked.said
+
+
+async def test_only_what_no_look_will_settle_is_asked_about(tmp_path: Path, clock: Clock) -> None:
+    async with living(tmp_path, clock, Habits(lists_nothing=True)) as world:
+        world.site.then(LOST)
+        await watched(world, DUNE)
+        await later(world, hours=23)
+        world.site.then(LOST)
+        await watched(world, SECRETS)
+
+        await later(world, hours=2)
+
+        (asked,) = await open_notices(world)
+        assert "One post was sent" in asked.said
+        await world.browser.visit("/")
+        assert "One post was sent" in world.browser.text
+        await later(world, days=1)
+        (asked,) = await open_notices(world)
+        await world.browser.visit("/")
+        assert "2 posts were sent" in world.browser.text
+
+
 async def test_a_person_may_say_that_it_is_there(tmp_path: Path, clock: Clock) -> None:
     async with living(tmp_path, clock, Habits(lists_nothing=True)) as world:
         world.site.then(LOST)

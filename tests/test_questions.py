@@ -10,7 +10,6 @@ from bs4 import Tag
 from app.demo.catalogue import DARK, DUNE, LIES, SPECIAL
 from app.demo.site import Answer, Habits
 from app.notices import Kind
-from app.outbox import State
 from app.store import notices
 from app.tables import ConnectionRow, NoticeRow, SiteRow
 from app.web.needs import needs
@@ -666,14 +665,14 @@ ALL = [a_notice(kind, key) for key, kind in enumerate(Kind, 1)]
 
 
 def test_a_notice_that_lags_behind_is_not_shown() -> None:
-    assert [need.kind for need in needs(a_site(), None, {}, ALL)] == [Kind.BUNCH]
+    assert [need.kind for need in needs(a_site(), None, 0, ALL)] == [Kind.BUNCH]
 
 
 def test_what_is_so_is_shown_though_its_notice_is_missing() -> None:
     ill = a_site(locked="no", paused="5")
     linked = a_connection(sealed_tokens="sealed", locked="dead")
 
-    shown = [need.kind for need in needs(ill, linked, {}, [])]
+    shown = [need.kind for need in needs(ill, linked, 0, [])]
 
     assert shown == [Kind.TRAKT, Kind.SITE, Kind.PAUSED]
 
@@ -682,7 +681,7 @@ def test_what_has_stopped_comes_before_what_is_asked() -> None:
     ill = a_site(paused="5", gate_at=NOON)
     linked = a_connection(sealed_tokens="sealed")
 
-    shown = needs(ill, linked, {State.UNSURE: 2}, ALL)
+    shown = needs(ill, linked, 2, ALL)
 
     assert [need.kind for need in shown] == [
         Kind.PAUSED,
@@ -699,7 +698,7 @@ def test_a_kind_that_only_a_newer_version_knows_is_left_to_it() -> None:
     other = a_notice(Kind.BUNCH)
     other.kind = "new"
 
-    assert needs(a_site(), None, {}, [other]) == []
+    assert needs(a_site(), None, 0, [other]) == []
 
 
 async def test_somebody_else_s_notice_is_nobody_s(world: World) -> None:

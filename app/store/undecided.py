@@ -1,8 +1,8 @@
 """Posts of which nobody can tell whether they arrived: each is told of once, in a digest."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -10,38 +10,51 @@ from app.notices import Kind
 from app.outbox import State, Unsure, Why
 from app.store import notices
 from app.tables import NoticeRow, PostRow, SiteRow
+from app.waits import Waits
+
+# A site that failed so often in a row may not be read for long; the person can look by themselves.
+UNREADABLE = 3
 
 
-async def tell(session: AsyncSession, now: datetime, older_than: timedelta) -> None:
-    """Open a notice for each person who has such posts, older than that and not told of yet."""
-    untold = select(col(PostRow.account_id)).where(
-        col(PostRow.state) == State.UNSURE,
-        col(PostRow.sent_at) <= now - older_than,
-        col(PostRow.why).is_(None),
-    )
-    fresh = await session.scalars(
+async def tell(session: AsyncSession, now: datetime, waits: Waits) -> None:
+    """Open a notice for each person who has such posts that were not told of yet."""
+    posts = select(PostRow).join(SiteRow, col(SiteRow.account_id) == col(PostRow.account_id))
+    fresh = posts.where(*untold(now, waits)).with_only_columns(col(PostRow.account_id))
+    sites = await session.scalars(
         select(col(SiteRow.account_id))
-        .where(col(SiteRow.account_id).in_(untold), col(SiteRow.unsure_choice) != Unsure.LEAVE)
+        .where(col(SiteRow.account_id).in_(fresh))
         .order_by(col(SiteRow.account_id))
         .with_for_update(skip_locked=True)
     )
-    for account_id in fresh.all():
-        notice = await notices.open_one(
-            session, account_id, Kind.UNSURE, said(await count(session, account_id)), now
-        )
-        if notice is None:
-            continue
-        # A digest that is open already is told once more: it has grown.
-        notice.tell_at, notice.tries = now, 0
-        await session.execute(
-            update(PostRow)
-            .where(
-                col(PostRow.account_id) == account_id,
-                col(PostRow.state) == State.UNSURE,
-                col(PostRow.sent_at) <= now - older_than,
-            )
-            .values(why=Why.TOLD)
-        )
+    for account_id in sites.all():
+        of_one = posts.where(col(PostRow.account_id) == account_id, *untold(now, waits))
+        for post in await session.scalars(of_one):
+            post.why = Why.TOLD
+        number = await count(session, account_id)
+        notice = await notices.open_one(session, account_id, Kind.UNSURE, said(number), now)
+        if notice:
+            # A digest that is open already is told once more: it has grown.
+            notice.tell_at, notice.tries = now, 0
+
+
+def untold(now: datetime, waits: Waits) -> list[ColumnElement[bool]]:
+    """Return what makes a post of a site one to tell of: a day old, and no look will settle it.
+
+    By the clock alone a person would be asked after each night without power, although the next
+    look may tell.
+    """
+    is_sent_again_later = (col(SiteRow.unsure_choice) == Unsure.AGAIN) & ~col(PostRow.is_resent)
+    is_looked_for = (col(PostRow.looks) < len(waits.looks)) & (
+        col(SiteRow.look_failures) < UNREADABLE
+    )
+    return [
+        col(PostRow.state) == State.UNSURE,
+        col(PostRow.why).is_(None),
+        col(PostRow.sent_at) <= now - waits.unsure_told_after,
+        col(SiteRow.unsure_choice) != Unsure.LEAVE,
+        ~is_sent_again_later,
+        ~is_looked_for,
+    ]
 
 
 async def end(session: AsyncSession, now: datetime) -> None:
@@ -57,9 +70,11 @@ async def end(session: AsyncSession, now: datetime) -> None:
 
 
 async def count(session: AsyncSession, account_id: int) -> int:
-    """Return of how many posts of an account nobody knows whether they arrived."""
+    """Return of how many posts of an account only the person can tell whether they arrived."""
     rows = select(func.count(col(PostRow.id))).where(
-        col(PostRow.account_id) == account_id, col(PostRow.state) == State.UNSURE
+        col(PostRow.account_id) == account_id,
+        col(PostRow.state) == State.UNSURE,
+        col(PostRow.why) == Why.TOLD,
     )
     return await session.scalar(rows) or 0
 

@@ -1,11 +1,10 @@
 """What needs a person: what has stopped, and what is asked, as far as it is still so."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 from app.notices import Kind
-from app.outbox import State
 from app.store import undecided
 from app.tables import ConnectionRow, NoticeRow, SiteRow
 
@@ -30,14 +29,15 @@ class Need:
 def needs(
     site: SiteRow,
     connection: ConnectionRow | None,
-    states: Mapping[str, int],
+    lost: int,
     notices: Sequence[NoticeRow],
 ) -> list[Need]:
     """Return all that waits for a person, what has stopped first.
 
-    A notice may lag behind what it is about, so that itself is asked where it can be.
+    ``lost``: of so many posts only the person can tell. A notice may lag behind what it is
+    about, so that itself is asked where it can be.
     """
-    return [*stopped(site, connection), *asked(site, connection, states, notices)]
+    return [*stopped(site, connection), *asked(site, connection, lost, notices)]
 
 
 def stopped(site: SiteRow, connection: ConnectionRow | None) -> Iterable[Need]:
@@ -53,11 +53,10 @@ def stopped(site: SiteRow, connection: ConnectionRow | None) -> Iterable[Need]:
 def asked(
     site: SiteRow,
     connection: ConnectionRow | None,
-    states: Mapping[str, int],
+    lost: int,
     notices: Sequence[NoticeRow],
 ) -> Iterable[Need]:
     """Yield the questions that can be answered now."""
-    lost = states.get(State.UNSURE, 0)
     can_be_answered = {
         Kind.GATE: site.gate_at is not None,
         # Posting starts somewhere only once there is something to post.

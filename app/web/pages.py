@@ -20,6 +20,7 @@ from app.store import (
     notices,
     posts,
     sessions,
+    undecided,
     watches,
     workers,
 )
@@ -49,6 +50,7 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         latest = await watches.page(reading, person.id, 1, most=LATEST)
         states = await watches.states(reading, person.id)
         asked = await notices.open_ones(reading, person.id)
+        lost = await undecided.count(reading, person.id)
         is_sending = await posts.is_under_way(reading, site, now)
         addresses = await notices.addresses(reading, person.id, bridge.vault)
         silence = await gates.silence(
@@ -67,7 +69,7 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         states=states,
         read=sum(states.values()),
         lacks=site_lacks(site),
-        needs=needs(site, connection, states, asked),
+        needs=needs(site, connection, lost, asked),
         has_lost_addresses=addresses is None,
         silence=silence,
         stretched=stretched,

@@ -19,6 +19,7 @@ PLAY = re.compile(r'"id": (\d+)')
 RECONNECT = "Connect Trakt again"
 BUTTON = re.compile(r"<button[^>]*>(.*?)</button>", re.DOTALL)
 NO_CLEAR_ANSWER = "no clear answer came back"
+IT_WAITS = "so it waits for you"
 QUESTION = re.compile(r'href="(/questions/\d+)">See what waits')
 WATCH = re.compile(r"/watches/\d+")
 
@@ -147,7 +148,7 @@ class Person:
         await page.visit(f"{self.url}/watches?state=unsure")
         for link in sorted(set(WATCH.findall(page.page.text))):
             play = await self.play_at(page, link)
-            if has_button(page, "It is not there"):
+            if IT_WAITS in page.page.text:
                 await page.press("It is there" if play in there else "It is not there")
                 self.asked.append(play)
 

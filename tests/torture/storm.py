@@ -29,6 +29,7 @@ from tests.torture.fates import Where
 from tests.torture.network import Neighbour, Network
 from tests.torture.person import Person, a_client
 from tests.torture.plans import Beat, Form, Life, birth, life
+from tests.torture.spared import is_second_try_under_way
 from tests.torture.verdict import Offence, Verdict, judged, stories
 from tests.world import listening, origin, serving
 
@@ -230,6 +231,8 @@ class Storm:
         """End a life that is not over yet, as its plan says; none ends without a cause."""
         if self.bridge.lives and plan.is_asked_to_end:
             await self.ask_to_end(f"life {plan.number}")
+        if self.bridge.lives and is_second_try_under_way(self.bridge.database):
+            await self.meanwhile(self.network.quiet(0, LONGEST_REQUEST))
         code = await self.bridge.kill()
         if code == -signal.SIGKILL:
             self.network.keys.died()
