@@ -344,7 +344,9 @@ class Scheduler:
         At the start a long silence may mean that this database is an old copy, put back.
         """
         key_name = self.poller.refresher.vault.key_name
-        last = await gates.beat(session, key_name, now, 2 * self.poller.interval)
+        # A beat a minute is no silence, however often Trakt is to be asked.
+        longest = 2 * max(self.poller.interval, self.waits.heartbeat)
+        last = await gates.beat(session, key_name, now, longest)
         if last:
             log.warning("silent since", heartbeat=last)
         if last and self.tended_at is None:

@@ -154,3 +154,11 @@ def test_one_address_carries_3_000_connections_in_half_an_hour_and_more_of_them_
     assert found == timedelta(minutes=minutes)
     # So many requests are within the budget of all addresses.
     assert connections <= limit * addresses * (found / timedelta(minutes=5))
+
+
+def test_a_wish_below_a_minute_is_granted_where_all_can_be_asked_so_often() -> None:
+    half_a_minute = timedelta(seconds=30)
+
+    assert affordable(half_a_minute, 1, 500, 1) == half_a_minute
+    assert affordable(half_a_minute, 50, 500, 1) == half_a_minute
+    assert affordable(half_a_minute, 51, 500, 1) == timedelta(minutes=1)

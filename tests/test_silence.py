@@ -65,6 +65,18 @@ async def test_whoever_comes_seldom_says_so_by_the_interval(tmp_path: Path, cloc
         assert TOLD not in await home(world)
 
 
+async def test_whoever_asks_more_often_than_it_beats_hears_of_no_silence_between_two_beats(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, poll_interval=30) as world:
+        await world.ready()
+
+        world.clock.passes(seconds=65)
+        await world.work()
+
+        assert TOLD not in await home(world)
+
+
 async def test_a_person_who_has_seen_it_is_told_no_more_until_the_next(world: World) -> None:
     await world.ready()
     await asleep(world, hours=9)

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 PERIOD = 300.0  # seconds; Trakt counts in windows of five minutes
 PER_PERSON = 500
+MINUTE = timedelta(minutes=1)
 
 
 def affordable(wish: timedelta, connections: int, limit: int, addresses: int) -> timedelta:
@@ -16,8 +17,8 @@ def affordable(wish: timedelta, connections: int, limit: int, addresses: int) ->
     To find nothing new costs one request, and each address has ``limit`` of them in five minutes.
     What is longer than wished is whole minutes.
     """
-    needed = PERIOD / 60 * connections / (limit * addresses)
-    return max(wish, timedelta(minutes=math.ceil(needed)))
+    needed = timedelta(seconds=PERIOD * connections / (limit * addresses))
+    return wish if needed <= wish else timedelta(minutes=math.ceil(needed / MINUTE))
 
 
 class Budget:
