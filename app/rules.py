@@ -295,6 +295,11 @@ def said_conditions(rule: Rule) -> Iterable[str]:
         yield f"with “{rule.text}” in the title"
 
 
+def is_for_all(rule: Rule) -> bool:
+    """Tell whether a rule has no condition, so that none after it is ever tried."""
+    return rule.kind is None and not any(said_conditions(rule))
+
+
 def said_rating(at_least: float | None, at_most: float | None) -> Iterable[str]:
     """Yield the condition about the rating in words, if there is one."""
     match at_least, at_most:
@@ -411,7 +416,7 @@ def rule_from_json(data: object, number: int) -> Rule:
     rule = Rule(
         then=read.then(),
         kind=read.kind(),
-        work=read.text("work"),
+        work=read.work(),
         genre=read.genre(),
         at_least=read.rating("at_least"),
         at_most=read.rating("at_most"),
@@ -477,6 +482,14 @@ class Reading:
             self.wrong(name, f"Type one line of at most {LONGEST_TEXT} characters.")
         return found or ""
 
+    def work(self) -> str:
+        """Return the film or show that is meant, empty for any."""
+        found = self.text("work")
+        if "://" not in found or PAGE.match(found):
+            return found
+        self.wrong("work", "Only pages at Trakt are known, such as https://trakt.tv/shows/dark.")
+        return ""
+
     def genre(self) -> str:
         """Return a genre as Trakt writes it, empty where there is none."""
         found = self.text("genre").lower().replace(" ", "-")
@@ -512,7 +525,7 @@ class Reading:
         match value:
             case [int() as start, int() as end] if all(map(is_hour, value)) and start != end:
                 return start, end
-        self.wrong("hours", "Choose two different hours, each from 0 to 23.")
+        self.wrong("hours", "Choose both hours, from 0 to 23, and two different ones.")
         return None
 
     def tags(self) -> tuple[str, ...]:

@@ -110,9 +110,11 @@ async def test_what_is_wrong_is_told_beside_its_field_and_nothing_is_saved(world
     for typed, field, said in (
         ({"at_least": "eleven"}, "at_least", "from 1 to 10"),
         ({"at_least": "8", "at_most": "7"}, "at_most", "No rating"),
-        ({"begin": "22"}, "hours", "two different hours"),
+        ({"begin": "22"}, "hours", "two different ones"),
         ({"tags": "x" * 51}, "tags", "At most"),
         ({"then": "burn"}, "then", "Choose one of"),
+        ({"then": ""}, "then", "Choose one of"),
+        ({"work": "https://example.com/dune"}, "work", "Only pages at Trakt"),
         ({"genre": "Ærø"}, "genre", "genres"),
     ):
         await add(world, **{"text": "keep me", **typed})
@@ -128,6 +130,28 @@ async def test_what_is_wrong_is_told_beside_its_field_and_nothing_is_saved(world
         assert world.browser.document.select_one("#text[value='keep me']")
         is_well_formed(world)
     assert await stored(world) == Rules()
+
+
+async def test_a_new_rule_does_nothing_before_somebody_says_what(world: World) -> None:
+    await world.sign_in()
+
+    await world.browser.visit(f"{PAGE}/edit")
+
+    assert world.browser.document.select("input[name='then'][required]")
+    assert not world.browser.document.select("input[name='then'][checked]")
+
+
+async def test_a_rule_for_every_watch_says_that_those_below_it_are_never_tried(
+    world: World,
+) -> None:
+    await world.sign_in()
+    await store(world, Rule(Then.DRAFT), Rule(kind="movie"))
+
+    await world.browser.visit(PAGE)
+
+    assert "the rules below it are never tried" in world.browser.text
+    await world.browser.press("Move down rule 1")
+    assert "never tried" not in world.browser.text
 
 
 async def test_rules_are_moved_and_deleted(world: World) -> None:
@@ -246,6 +270,7 @@ async def test_a_rule_is_tried_at_its_place_among_the_others(world: World) -> No
     assert "would have sent as drafts 1 of your last 2 watches" in world.browser.text
     await add(world, "Try it", genre="soap", then="skip")
     assert "would have skipped 0 of your last 2 watches." in world.browser.text
+    assert "Over 1 of them a rule above it decides already." in world.browser.text
 
 
 async def test_a_trial_tells_of_what_is_not_known(world: World) -> None:

@@ -32,13 +32,12 @@ from app.tables import (
     SiteRow,
     WatchRow,
 )
-from app.trial import Asks, Stage, body_of
-from app.trial import Trial as TrialPost
+from app.trial import Asks, Stage, Trial, body_of
 from app.web.abilities import HOW, WORDS
 from app.web.needs import Need
 from app.web.pages import Choice
 from app.web.problems import PROBLEMS, problem
-from app.web.rules import HOURS, KINDS, THEN, TIMES, WOULD_HAVE, Trial, Typed
+from app.web.rules import HOURS, KINDS, THEN, TIMES, WOULD_HAVE, Hindsight, Typed
 from app.web.style import Preview, readable, usual
 from app.web.views import ENVIRONMENT, SAID, STATES, by_region, compared, linked, pretty, web_link
 from app.wording import LONGEST
@@ -256,7 +255,11 @@ def browser(digest: str, said: str = "Firefox on Linux") -> SessionRow:
 
 def rules(**values: object) -> Page:
     full: Values = {
-        "rules": [("a1", "films → skip"), ("b2", "everything → publish"), ("c3", "films → skip")],
+        "rules": [
+            ("a1", "films → skip", False),
+            ("b2", "everything → publish", True),
+            ("c3", "films → skip", False),
+        ],
         "passed": (),
         "has_room": True,
         "most": 50,
@@ -282,16 +285,16 @@ def rule(**values: object) -> Page:
         "done": WOULD_HAVE,
         "offered": [],
         "wrong": {},
-        "trial": None,
+        "hindsight": None,
     }
     return "rule.html", base(**(full | values))
 
 
 TARGETS = [("https://mastodon.example/@ada", "Mastodon"), ("b", "Bluesky")]
 WRONG = dict.fromkeys(("then", "kind", "work", "genre", "at_least", "hours", "tags"), "Not so.")
-TRIAL = Trial(
-    "films → skip", Then.SKIP, 2, 500, (pair(State.PUBLISHED)[0], pair(State.PUBLISHED, 1)[0]), 7
-)
+NAMED = (pair(State.PUBLISHED)[0], pair(State.PUBLISHED, 1)[0])
+HINDSIGHT = Hindsight("films → skip", Then.SKIP, 2, 500, NAMED, earlier=3, unknown=7)
+IN_VAIN = Hindsight("films → draft", Then.DRAFT, 0, 1, (), earlier=0, unknown=0)
 
 
 def settings(**values: object) -> Page:
@@ -348,10 +351,10 @@ def sent_now() -> str:
 HIDDEN = Finding(Ability.DRAFTS, can=True, how=How.KIND, at=NOW)
 
 
-def a_trial(stage: Stage, **changes: Any) -> TrialPost:  # noqa: ANN401 - any field of a trial
+def a_trial(stage: Stage, **changes: Any) -> Trial:  # noqa: ANN401 - any field of a trial
     sent = {"what": HOSTILE, "method": "POST", "url": TRAP, "body": HOSTILE}
     answered = {**sent, "status": 400, "headers": {"Location": HOSTILE}, "text": HOSTILE}
-    trial = TrialPost(
+    trial = Trial(
         stage,
         NOW,
         "https://posts.ada.example/micropub",
@@ -549,9 +552,9 @@ PAGES: dict[str, Page] = {
     "rules-wrong": rules(wrong={"tags": "Not so.", "targets": "Not so."}, offered=TARGETS),
     "rule": rule(),
     "rule-wrong": rule(key="a1", wrong=WRONG, typed=Typed(text="x", begin="22", end="6")),
-    "rule-tried": rule(trial=TRIAL, offered=TARGETS, typed=Typed(has_targets="yes")),
-    "rule-tried-on-nothing": rule(trial=Trial("films → draft", Then.DRAFT, 0, 0, (), 0)),
-    "rule-tried-in-vain": rule(trial=Trial("films → draft", Then.DRAFT, 0, 1, (), 0)),
+    "rule-tried": rule(hindsight=HINDSIGHT, offered=TARGETS, typed=Typed(has_targets="yes")),
+    "rule-tried-on-nothing": rule(hindsight=replace(IN_VAIN, of=0)),
+    "rule-tried-in-vain": rule(hindsight=IN_VAIN),
     "problem": ("problem.html", base(person=None, problem=problem(SignInError("trakt_closed")))),
     "id": ("id.html", base(person=None, csrf="")),
 }
@@ -651,7 +654,7 @@ def hostile_pages() -> Iterator[str]:
         settings(),
         findings(known=Abilities(HOSTILE, targets=(Target(HOSTILE, HOSTILE),)), server=HOSTILE),
         rules(
-            rules=[(HOSTILE, HOSTILE)],
+            rules=[(HOSTILE, HOSTILE, False)],
             passed=(HOSTILE,),
             offered=[(HOSTILE, HOSTILE)],
             tags=HOSTILE,
@@ -659,7 +662,7 @@ def hostile_pages() -> Iterator[str]:
         rule(
             typed=Typed(text=HOSTILE, genre=HOSTILE),
             genres=[(HOSTILE, HOSTILE)],
-            trial=Trial(HOSTILE, Then.SKIP, 1, 1, (row,), 0),
+            hindsight=Hindsight(HOSTILE, Then.SKIP, 1, 1, (row,), earlier=0, unknown=0),
         ),
         PAGES["problem"],
     ):

@@ -1,6 +1,6 @@
 """The rules of an account: kept with it, and tried on what it has watched."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, tzinfo
 
 from sqlalchemy import select
@@ -89,10 +89,8 @@ def facts_of(account: AccountRow, row: WatchRow, *, again: bool) -> Facts:
     return Facts(zone_of(account), None if row.watched_at is None else again)
 
 
-async def tried(
-    session: AsyncSession, account: AccountRow, rules: Rules
-) -> Sequence[tuple[WatchRow, Decision]]:
-    """Return what such rules would have decided over the last watches, newest first."""
+async def last(session: AsyncSession, account: AccountRow) -> list[tuple[WatchRow, Facts]]:
+    """Return the last watches, newest first, with what else a rule may ask for."""
     rows = await session.scalars(
         select(WatchRow)
         .where(
@@ -104,11 +102,15 @@ async def tried(
         .order_by(col(WatchRow.watched_at).desc(), col(WatchRow.id).desc())
         .limit(TRIED_ON)
     )
-    last = rows.all()
-    again = await watches.earlier(session, last)
-    found = []
-    for row in last:
-        if watch := watches.watch_of(row):
-            facts = facts_of(account, row, again=row.id in again)
-            found.append((row, decide(rules, watch, facts)))
-    return found
+    seen = rows.all()
+    again = await watches.earlier(session, seen)
+    return [(row, facts_of(account, row, again=row.id in again)) for row in seen]
+
+
+def tried(rules: Rules, seen: Iterable[tuple[WatchRow, Facts]]) -> list[tuple[WatchRow, Decision]]:
+    """Return what such rules would have decided over watches; one that is damaged is left out."""
+    return [
+        (row, decide(rules, watch, facts))
+        for row, facts in seen
+        if (watch := watches.watch_of(row))
+    ]

@@ -1,5 +1,6 @@
 """A person's rules: the list in its order, one rule with what it would have done, and the usual."""
 
+import asyncio
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.rules import (
     Then,
     from_json,
     genre_name,
+    is_for_all,
     key_of,
     rule_from_json,
     words,
@@ -57,7 +59,7 @@ WOULD_HAVE: dict[Then, str] = {
 class Typed:
     """A rule as it stands in its form; ``begin`` and ``end`` are its hours."""
 
-    then: str = Then.SKIP
+    then: str = ""
     kind: str = ""
     work: str = ""
     genre: str = ""
@@ -135,10 +137,11 @@ def split(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Hindsight:
     """What a rule would have done with the last watches, and the first of those named.
 
-    ``words`` are those of the rule. ``unknown`` counts those of which too little is known to tell.
+    ``words`` are those of the rule. ``earlier`` counts the watches over which a rule above it
+    decides, ``unknown`` those of which too little is known to tell.
     """
 
     words: str
@@ -146,6 +149,7 @@ class Trial:
     decided: int
     of: int
     first: tuple[WatchRow, ...]
+    earlier: int
     unknown: int
 
 
@@ -181,7 +185,7 @@ def page(
         person,
         "rules.html",
         400 if values["wrong"] else 200,
-        rules=[(key_of(rule), words(rule)) for rule in found.rules],
+        rules=[(key_of(rule), words(rule), is_for_all(rule)) for rule in found.rules],
         passed=found.passed,
         has_room=len(found.rules) < MOST_RULES,
         most=MOST_RULES,
@@ -254,8 +258,8 @@ def rule_page(
     typed: Typed,
     **told: Any,  # noqa: ANN401 - what the template asks for
 ) -> Response:
-    """Return the form of a rule, with what is ``wrong`` beside its field, or with a ``trial``."""
-    values = {"wrong": {}, "trial": None, **told}
+    """Return the form of a rule, with what is ``wrong`` beside its field, or with ``hindsight``."""
+    values = {"wrong": {}, "hindsight": None, **told}
     genres = [*GENRES, *([typed.genre] if typed.genre and typed.genre not in GENRES else [])]
     return show(
         request,
@@ -285,8 +289,8 @@ async def save(request: Request, bridge: TheBridge, person: ThePerson, form: The
     except RulesError as error:
         return rule_page(request, bridge, person, typed, key=key, wrong=by_field(error))
     if text_of(form, "do") == "try":
-        trial = await tried(bridge, person, key, rule)
-        return rule_page(request, bridge, person, typed, key=key, trial=trial)
+        told = await hindsight(bridge, person, key, rule)
+        return rule_page(request, bridge, person, typed, key=key, hindsight=told)
     async with bridge.database.writing() as writing:
         account = await held(writing, person)
         found = readable(account)
@@ -318,18 +322,22 @@ def place_of(found: Rules, key: str) -> int | None:
     return keys.index(key) if key in keys else None
 
 
-async def tried(bridge: Bridge, person: Person, key: str, rule: Rule) -> Trial:
+async def hindsight(bridge: Bridge, person: Person, key: str, rule: Rule) -> Hindsight:
     """Return what a rule would have done with the last watches, at its place among the others."""
     after = with_rule(readable(person.account), key, rule)
     number = after.rules.index(rule) + 1
     async with bridge.database.reading() as reading:
-        seen = await rules.tried(reading, person.account, after)
+        last = await rules.last(reading, person.account)
+    # Many rules over many watches would keep everybody else waiting.
+    seen = await asyncio.to_thread(rules.tried, after, last)
     its = [row for row, decision in seen if decision.number == number]
+    earlier = sum((decision.number or number) < number for _, decision in seen)
     unknown = sum(
         any(note.startswith(f"Rule {number} did not") for note in decision.notes)
         for _, decision in seen
     )
-    return Trial(words(rule), rule.then, len(its), len(seen), tuple(its[:NAMED]), unknown)
+    named = tuple(its[:NAMED])
+    return Hindsight(words(rule), rule.then, len(its), len(seen), named, earlier, unknown)
 
 
 @router.post(f"{HERE}/order")
