@@ -14,13 +14,25 @@ from structlog.testing import capture_logs
 from app.store import accounts
 from app.vault import digest
 from app.web.address import client_address, neighbourhood
-from app.web.limits import ACT, ASK, LOOK, STATIC, TOLD, WRONG_CODES, Limits, Rate, rate_of, taken
+from app.web.limits import (
+    ACT,
+    ASK,
+    LOOK,
+    POSTER,
+    STATIC,
+    TOLD,
+    WRONG_CODES,
+    Limits,
+    Rate,
+    rate_of,
+    taken,
+)
 from app.web.session import cookie_name
 from tests.conftest import NOON
 from tests.world import BRIDGE, Clock, World, browser_for, running_world
 
 ADDRESSES = st.ip_addresses().map(str)
-RATES = [LOOK, ACT, ASK, STATIC, WRONG_CODES, TOLD]
+RATES = [LOOK, ACT, ASK, STATIC, POSTER, WRONG_CODES, TOLD]
 PEER = "203.0.113.9"
 
 
@@ -128,6 +140,7 @@ def test_the_table_never_grows_beyond_its_cap(who: list[int]) -> None:
         ("HEAD", "/made-up", LOOK),
         ("GET", "/static/style.css", STATIC),
         ("GET", "/healthz", STATIC),
+        ("GET", "/posters/a1b2.webp", POSTER),
     ],
 )
 def test_what_costs_more_is_allowed_less_often(method: str, path: str, rate: Rate) -> None:

@@ -923,7 +923,7 @@ def test_before_trakt_is_connected_the_question_where_to_start_is_only_announced
     [
         ({}, "no difference"),
         ({"added": 0, "removed": 0}, "no difference"),
-        (CHECK, "2 new, 1 gone, 1,200 in doubt, to be asked for again"),
+        (CHECK, "2 new, 1 gone, 1,200 missing, to be asked for once more"),
         ({"moved": 3}, "3 with another date or title"),
     ],
 )

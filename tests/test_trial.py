@@ -176,7 +176,7 @@ async def test_a_test_post_is_read_back_changed_and_deleted_and_tells_what_the_s
         A.JSON: True, A.NESTED: True, A.DATE: True, A.DRAFTS: True, A.SOURCE: True, A.UPDATE: True,
     }  # fmt: skip
 
-    said = await after_pressing(world, "Delete it again")
+    said = await after_pressing(world, "Try to delete it")
     assert "It was not deleted." in said
     assert "Delete it on your site, then say that it is gone." in said
     assert not world.site.posts[0].deleted
@@ -184,7 +184,7 @@ async def test_a_test_post_is_read_back_changed_and_deleted_and_tells_what_the_s
     await world.browser.press("Sign in again, and allow deleting")
     await world.browser.press("Approve")
     assert world.browser.page.url.path == "/settings/site"
-    said = await after_pressing(world, "Delete it again")
+    said = await after_pressing(world, "Delete it")
     assert "Your site says that the test post is deleted." in said
     assert world.site.posts[0].deleted
     assert (await seen(world))[A.DELETE] is True

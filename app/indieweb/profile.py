@@ -119,6 +119,8 @@ def host_and_port(authority: str, allowed: Sequence[Network]) -> str:
     """Return the canonical host, with its port where ``allowed`` makes ports possible."""
     if "@" in authority:
         raise refusal("The address holds an @; leave out user name and password, or the e-mail.")
+    if not authority:
+        raise refusal("The name of the website is missing.")
     parts = AUTHORITY.fullmatch(authority)
     if parts is None:
         raise refusal(f"“{authority[:60]}” is no host name.")

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.web.address import client_address, neighbourhood
 from app.web.bridge import Bridge
-from app.web.limits import STATIC, TOLD, rate_of
+from app.web.limits import FOR_ALL, TOLD, rate_of
 from app.web.session import Visitor, the_visitor
 from app.web.views import too_many
 
@@ -32,7 +32,7 @@ class Door:
         request = Request(scope)
         rate = rate_of(request.method, request.url.path)
         who = address_of(request, self.bridge)
-        if rate is not STATIC:
+        if rate not in FOR_ALL:
             visitor = request.state.visitor = await the_visitor(request, self.bridge)
             who = who if visitor.account_id is None else f"account {visitor.account_id}"
         if wait := self.bridge.limits.wait(rate, who, self.bridge.now()):

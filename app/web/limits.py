@@ -23,6 +23,10 @@ LOOK = Rate("look", 200, timedelta(seconds=0.1))
 ACT = Rate("act", 60, timedelta(seconds=1))
 ASK = Rate("ask", 30, timedelta(seconds=5))
 STATIC = Rate("static", 1000, timedelta(seconds=0.01))
+# Each poster is up to 1 MiB from the database, and a page of a website may show a hundred.
+POSTER = Rate("poster", 200, timedelta(seconds=0.1))
+# Here nobody is signed in, so that no session is looked up.
+FOR_ALL = frozenset({STATIC, POSTER})
 # Of everybody together. It only spares us work: the right code is never refused because of it.
 WRONG_CODES = Rate("wrong codes", 100, timedelta(seconds=30))
 # How often the log tells that somebody asks too often: a flood shall not fill the disk as well.
@@ -50,9 +54,10 @@ MOST_BUCKETS = 10_000
 def rate_of(method: str, path: str) -> Rate:
     """Return the limit that a request counts towards."""
     # A platform that is refused its look at our health would end us: what a flood is for.
-    # A page of a website shows many posters at once.
-    if path.startswith(("/static/", "/posters/")) or path == "/healthz":
+    if path.startswith("/static/") or path == "/healthz":
         return STATIC
+    if path.startswith("/posters/"):
+        return POSTER
     if path in ASKING:
         return ASK
     if method in {"GET", "HEAD"}:

@@ -167,7 +167,7 @@ def compared(found: Mapping[str, Any]) -> str:
             ("added", "new"),
             ("removed", "gone"),
             ("moved", "with another date or title"),
-            ("missing", "in doubt, to be asked for again"),
+            ("missing", "missing, to be asked for once more"),
         )
         if found.get(name)
     ]
