@@ -8,16 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.pool import NullPool
 
 import migrations
 from app import copies, database
 
+STEPS = Path(migrations.__file__).parent / "versions"
 # Any number will do, as long as all processes of this program use the same one.
 ADVISORY_LOCK = 0x0E7B_A17
 
@@ -52,57 +49,60 @@ def upgrade(url: str) -> Path | None:
 
     """
     with alone(url) as connection:
-        if current(connection) not in {None, *revisions()}:
+        step = current(connection)
+        if schema_at(step) is Schema.NEWER:
             raise NewerDatabase(
                 "the database was written by a newer OwnYourTrakt; update the program"
             )
-        step = current(connection)
-        if step == script().get_current_head():
+        if schema_at(step) is Schema.CURRENT:
             return None
         path = database.sqlite_file(url)
         kept = copies.keep_old(path, step, datetime.now(UTC)) if path and step else None
-        command.upgrade(config(connection), "head")
+        go(connection, newest())
     return kept
+
+
+def go(connection: Connection, step: str) -> None:
+    """Take all steps up to ``step``, by Alembic, configured from the installed package."""
+    # Alembic takes 11 MB, and a server whose database is new enough, as nearly always, needs none.
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
+    made = Config(attributes={"connection": connection})
+    made.set_main_option("script_location", str(STEPS.parent))
+    made.set_main_option("path_separator", "os")
+    command.upgrade(made, step)
 
 
 def is_current(url: str) -> bool:
     """Tell whether the database at ``url`` has the newest schema."""
     with still(url) as connection:
-        return current(connection) == script().get_current_head()
+        return current(connection) == newest()
 
 
-def config(connection: Connection) -> Config:
-    """Return Alembic's configuration, made from the installed package, for ``connection``."""
-    made = Config(attributes={"connection": connection})
-    made.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    made.set_main_option("path_separator", "os")
-    return made
+def revisions() -> list[str]:
+    """Return the ids of all steps that this program knows, in order: how their files begin."""
+    return sorted(path.name.partition("_")[0] for path in STEPS.glob("[0-9]*_*.py"))
 
 
-def script() -> ScriptDirectory:
-    """Return the migrations that come with this program."""
-    made = Config()
-    made.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    made.set_main_option("path_separator", "os")
-    return ScriptDirectory.from_config(made)
-
-
-def revisions() -> set[str]:
-    """Return the ids of all steps that this program knows."""
-    return {step.revision for step in script().walk_revisions()}
+def newest() -> str:
+    """Return the id of the last step."""
+    return revisions()[-1]
 
 
 @cache
 def schema_at(step: str | None) -> Schema:
     """Return what a database at this step of the migrations is to us; None: an empty one."""
-    if step == script().get_current_head():
+    if step == newest():
         return Schema.CURRENT
     return Schema.OLD if step is None or step in revisions() else Schema.NEWER
 
 
 def current(connection: Connection) -> str | None:
     """Return the step that the database is at, None for an empty one."""
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
 from threading import Thread
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import structlog
-from apprise import Apprise, AppriseAsset, NotifyFormat
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
@@ -38,6 +39,9 @@ log = structlog.get_logger()
 # Both write addresses, and an address is a key.
 for library in ("apprise", "urllib3"):
     logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+
+if TYPE_CHECKING:
+    from apprise import AppriseAsset
 
 # So many accounts at a time in one turn, and addresses for each.
 ACCOUNTS = 4
@@ -228,7 +232,7 @@ def check_urls(settings: Settings) -> None:
 
     """
     for url in settings.notify_urls:
-        if Apprise.instantiate(url, asset=asset(settings.base_url)) is not None:
+        if apprise().Apprise.instantiate(url, asset=asset(settings.base_url)) is not None:
             continue
         scheme = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]{0,30}://", url)
         which = f"that begins with {scheme[0]}" if scheme else "that has no scheme like ntfy://"
@@ -238,9 +242,16 @@ def check_urls(settings: Settings) -> None:
         )
 
 
-def asset(about: str) -> AppriseAsset:
+def apprise() -> ModuleType:
+    """Return Apprise, which is loaded when somebody is told for the first time."""
+    import apprise as loaded  # noqa: PLC0415 - it and what it needs take 4 MB
+
+    return loaded
+
+
+def asset(about: str) -> "AppriseAsset":
     """Return how Apprise shall work for us: in our thread, without pictures and redirects."""
-    return AppriseAsset(
+    made: AppriseAsset = apprise().AppriseAsset(
         app_id="OwnYourTrakt",
         app_desc="OwnYourTrakt",
         app_url=about,
@@ -253,16 +264,18 @@ def asset(about: str) -> AppriseAsset:
         # With a time limit of its own, it would use threads that the process's end waits for.
         service_timeout=0,
     )
+    return made
 
 
 def sent(url: str, told: Message, about: str) -> bool:
     """Send a message by one service, and tell whether it was taken. Waits for the network."""
     how = asset(about)
-    service = Apprise.instantiate(url, asset=how)
+    service = apprise().Apprise.instantiate(url, asset=how)
     if service is None:
         return False
-    box = Apprise(service, asset=how)
-    return bool(box.notify(body=told.body, title=told.title, body_format=NotifyFormat.TEXT))
+    box = apprise().Apprise(service, asset=how)
+    form = apprise().NotifyFormat.TEXT
+    return bool(box.notify(body=told.body, title=told.title, body_format=form))
 
 
 def in_a_thread(work: Callable[[], bool]) -> Future[bool]:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from alembic import command
 from sqlalchemy import Column, Connection, MetaData, Table
 
 from app import copies, database, migrate, settings
@@ -62,7 +61,7 @@ def filled_at(url: str, step: str) -> dict[str, int]:
     """Make a database at an old step with a row in every table; return how many there are."""
     database.prepare(url)
     with migrate.alone(url) as connection:
-        command.upgrade(migrate.config(connection), step)
+        migrate.go(connection, step)
     with migrate.alone(url) as connection:
         tables = tables_there(connection)
         fill(connection, tables, 1)

@@ -19,7 +19,7 @@ from tests.full_database import filled, filled_at, sums, tables_there
 from tests.machine import Machine
 from tests.postgres import new_database
 
-STEPS = [step.revision for step in migrate.script().walk_revisions()][::-1]
+STEPS = migrate.revisions()
 
 
 def there(machine: Machine, engine: str, request: pytest.FixtureRequest) -> str:

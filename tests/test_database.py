@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Integer, MetaData, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel, col
@@ -300,10 +300,16 @@ async def test_a_locked_account_keeps_nobody_from_adding_what_points_to_it(
     await store.close()
 
 
+def test_the_files_of_the_migrations_begin_with_their_ids() -> None:
+    steps = ScriptDirectory(str(migrate.STEPS.parent)).walk_revisions()
+
+    assert [step.revision for step in steps] == migrate.revisions()[::-1]
+
+
 def test_an_old_database_opens_with_its_watches_ready_to_be_compared(url: str) -> None:
     """One of the first schema, with a film, an episode, and something unreadable."""
     with migrate.alone(url) as connection:
-        command.upgrade(migrate.config(connection), "0001")
+        migrate.go(connection, "0001")
         for statement in OLD.read_text(encoding="utf-8").split(";\n"):
             connection.execute(text(statement))
 
@@ -329,7 +335,7 @@ def test_who_was_signed_in_before_the_browsers_were_listed_stays_so(url: str) ->
     now = datetime.now(UTC)
     ends = {"fresh": now + timedelta(days=179), "old": now + timedelta(days=3)}
     with migrate.alone(url) as connection:
-        command.upgrade(migrate.config(connection), "0008")
+        migrate.go(connection, "0008")
         account = {"me": "https://ada.example/", "timezone": "UTC", "created_at": now}
         tables = MetaData()
         tables.reflect(connection)

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 from app.errors import SignInError, SiteError
 from app.indieweb import discovery, indieauth
+from app.indieweb.card import Card
 from app.indieweb.discovery import Endpoints
 from app.indieweb.feed import read_feed
-from app.indieweb.hcard import Card, representative
+from app.indieweb.hcard import representative
 from app.indieweb.micropub import location
+from app.indieweb.page import html_document, page_links
 from app.indieweb.profile import has_scheme, profile_url, web_url
-from app.indieweb.rels import apart, header_links, html_document, page_links
+from app.indieweb.rels import apart, header_links
 from app.indieweb.source import listed
 from app.settings import Network
 

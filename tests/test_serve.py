@@ -35,7 +35,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from alembic import command
 from sqlalchemy import text
 
 from app import migrate
@@ -191,7 +190,7 @@ def test_the_procfile_line_serves_with_the_requirements_alone(public: Life) -> N
 
 
 def test_the_database_is_migrated_before_the_first_answer(public: Life) -> None:
-    assert public.schema == migrate.script().get_current_head()
+    assert public.schema == migrate.newest()
 
 
 def test_one_process_serves_whatever_web_concurrency_says(public: Life) -> None:
@@ -648,7 +647,7 @@ def test_under_litestream_a_copy_from_afar_posts_nothing_before_it_has_looked(
     platform: Platform, tmp_path: Path
 ) -> None:
     with migrate.alone(f"sqlite:///{tmp_path / 'replica.db'}") as connection:
-        command.upgrade(migrate.config(connection), "0001")
+        migrate.go(connection, "0001")
         for statement in OLD.read_text(encoding="utf-8").split(";\n"):
             connection.execute(text(statement))
 

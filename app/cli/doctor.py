@@ -112,7 +112,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
         return
     yield ("database", True, f"{where} can be written")
     yield check_schema(step)
-    if step == migrate.script().get_current_head():
+    if step == migrate.newest():
         found, interval = asyncio.run(counted(settings))
         yield from check_keys(found)
         yield from check_pace(interval)

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx2
-from bs4 import BeautifulSoup
 
 from app.abilities import Server, by_page
 from app.errors import AddressBlocked, FetchError, NeverSent, NotTrusted, SignInError
-from app.indieweb.hcard import Card, representative
+from app.indieweb.card import Card
 from app.indieweb.profile import has_scheme, profile_url, web_url
-from app.indieweb.rels import apart, elements, html_document, page_links, resolved
+from app.indieweb.rels import apart, resolved
 from app.settings import Network
 
 MOST_REDIRECTS = 5
@@ -212,18 +211,10 @@ def read_page(url: str, response: httpx2.Response) -> tuple[dict[str, str], Card
 
     Slow: call it in a thread.
     """
-    document = html_document(response.content, response.headers.get("Content-Type", ""))
-    links = page_links(document, url, response.headers.get_list("Link"))
-    card = representative(document, url) if document else Card()
-    named = [response.headers.get(name, "") for name in SIGNED]
-    return links, card, (*named, *(generators(document) if document else ()))
+    from app.indieweb import hcard  # noqa: PLC0415 - parsers take 10 MB; an idle bridge needs none
 
-
-def generators(document: BeautifulSoup) -> Iterator[str]:
-    """Yield what a page says that it was made by."""
-    for meta in elements(document, {"meta"}):
-        if str(meta.get("name", "")).lower() == "generator":
-            yield str(meta.get("content", ""))
+    links, card, made_by = hcard.read_page(url, response)
+    return links, card, (*(response.headers.get(name, "") for name in SIGNED), *made_by)
 
 
 def is_private(response: httpx2.Response) -> bool:

@@ -1,30 +1,15 @@
 """What a site holds, as its pages show it: an h-feed, page by page along ``rel=next``."""
 
 import asyncio
-from collections.abc import Iterator
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
-from urllib.parse import urlsplit
 
 import httpx2
-import mf2py
-from bs4 import BeautifulSoup, Tag
-from bs4.element import AttributeValueList
 
 from app.errors import FetchError, SignInError, SiteBusy
 from app.indieweb.discovery import PAGE, fetched
-from app.indieweb.hcard import NESTED
-from app.indieweb.rels import apart, elements, html_document, page_links, resolved, words
-from app.lookup import Entry, entry_of, web_url
-
-MOST_ENTRIES = 200
-MOST_CITES = 10
-# An entry beyond this is no note about a film.
-MOST_PARTS = 3000
-KEPT = ("p-", "u-", "dt-")
-WATCH_OF = frozenset({"u-watch-of", "p-watch-of"})
+from app.indieweb.rels import apart
+from app.lookup import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,98 +32,6 @@ async def feed_page(client: httpx2.AsyncClient, url: str, deadline: timedelta) -
 
 def read_feed(url: str, response: httpx2.Response) -> FeedPage:
     """Read one page. Slow: call it in a thread. Never raises."""
-    document = html_document(response.content, response.headers.get("Content-Type", ""))
-    if document is None:
-        return FeedPage((), None)
-    links = page_links(document, url, response.headers.get_list("Link"))
-    follows = links.get("next") or anchored_next(document, url)
-    return FeedPage(tuple(entries(document, url)), same_origin(follows, url))
+    from app.indieweb import hfeed  # noqa: PLC0415 - parsers take 10 MB; an idle bridge needs none
 
-
-def origin(url: str) -> tuple[str, str] | None:
-    """Return scheme and host of a URL, None for what is none."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    return parts.scheme, parts.netloc
-
-
-def anchored_next(document: BeautifulSoup, url: str) -> str | None:
-    """Return where the page's own ``<a rel=next>`` leads, as most blogs have it."""
-    for link in elements(document, {"a"}):
-        if "next" in words(link.get("rel")) and link.get("href"):
-            return resolved(url, str(link.get("href")))
-    return None
-
-
-def same_origin(target: str | None, url: str) -> str | None:
-    """Return ``target`` if it belongs to the same website and is another page."""
-    if target is None or web_url(target) is None:
-        return None
-    return target if origin(target) == origin(url) and target != url else None
-
-
-def entries(document: BeautifulSoup, url: str) -> Iterator[Entry]:
-    """Yield the posts on a page, in its order; what is inside of one is somebody's comment."""
-    for element in document.find_all(class_="h-entry", limit=MOST_ENTRIES):
-        is_small = len(list(islice(element.descendants, MOST_PARTS + 1))) <= MOST_PARTS
-        is_own = element.find_parent(class_="h-entry") is None
-        if is_small and is_own and (found := read_element(element, url)):
-            yield found
-
-
-def read_element(element: Tag, url: str) -> Entry | None:
-    """Return the post that an h-entry shows, None when mf2py stumbles over it."""
-    work = watched(element, url)
-    try:
-        items = mf2py.parse(doc=flat(element), url=url)["items"]
-        properties = dict(items[0]["properties"]) if items else {}
-    except Exception:  # noqa: BLE001 - strangers' markup against a parser that promises nothing
-        return None
-    if work:
-        properties["watch-of"] = [work]
-    own = (properties.get("url") or [None])[0]
-    if not isinstance(own, str):
-        # Without an address of this site nobody knows whose words these are.
-        return replace(entry_of(properties, None), marker=None)
-    return entry_of(properties, own) if origin(own) == origin(url) else None
-
-
-def watched(entry: Tag, url: str) -> str | None:
-    """Return the page of what an entry says was watched: an h-cite's URL, or a plain link."""
-    for cite in entry.find_all(class_=list(WATCH_OF), limit=MOST_CITES):
-        if is_inside_another(cite, entry):
-            continue
-        for link in [cite, *cite.find_all(class_="u-url", limit=1), *cite.find_all("a", limit=1)]:
-            if href := link.get("href"):
-                return resolved(url, str(href))
-    return None
-
-
-def is_inside_another(cite: Tag, entry: Tag) -> bool:
-    """Tell whether a property belongs to something inside of an entry, such as a comment."""
-    for parent in cite.parents:
-        if parent is entry:
-            return False
-        if not NESTED.isdisjoint(words(parent.get("class"))):
-            return True
-    return True
-
-
-def flat(entry: Tag) -> Tag:
-    """Return a copy of an entry that holds texts, dates and URLs, and no other microformat.
-
-    mf2py reads a microformat inside another once per property it is; what is inside says
-    nothing about the post that we want to know, but for the work, see `watched`.
-    """
-    alone = copy(entry)
-    alone["class"] = AttributeValueList(["h-entry"])
-    for tag in alone.find_all(True):  # noqa: FBT003 - Beautiful Soup's word for any element
-        classes = [] if tag.decomposed else words(tag.get("class"))
-        if not NESTED.isdisjoint(classes):
-            tag.decompose()
-        elif classes:
-            named = ("p-" + name[2:] if name.startswith("e-") else name for name in classes)
-            tag["class"] = AttributeValueList(name for name in named if name.startswith(KEPT))
-    return alone
+    return FeedPage(*hfeed.read(url, response))

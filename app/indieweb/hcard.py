@@ -1,20 +1,19 @@
 """Name and photo of the person a page is about: its representative h-card. For display only."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import httpx2
 import mf2py
 from bs4 import BeautifulSoup, Tag
 from bs4.element import AttributeValueList, NavigableString
 
-from app.indieweb.profile import web_url
-from app.indieweb.rels import elements, resolved, words
+from app.indieweb.card import Card, http_url, shown_name
+from app.indieweb.page import elements, html_document, page_links
+from app.indieweb.rels import resolved, words
 
-LONGEST_NAME = 100
 # A card beyond these bounds is a page in itself.
 MOST_CARDS = 10
 MOST_PARTS = 1000
@@ -22,16 +21,25 @@ LONGEST_TEXT = 20_000
 # mf2py reads a microformat inside another once per property it is: `class="h-card p-a p-b"`,
 # thirty times nested, would take it years. What is inside is not about our person anyway.
 NESTED = frozenset({"h-adr", "h-app", "h-card", "h-cite", "h-entry", "h-event", "h-feed", "h-item"})
-# Control characters, half surrogates, and those that turn the direction of the text around it.
-UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What a page says about its person; a photo is always an http(s) URL."""
+def read_page(url: str, response: httpx2.Response) -> tuple[dict[str, str], Card, tuple[str, ...]]:
+    """Return the links of a page, its representative h-card, and what it says it was made by.
 
-    name: str | None = None
-    photo: str | None = None
+    Slow: call it in a thread.
+    """
+    document = html_document(response.content, response.headers.get("Content-Type", ""))
+    links = page_links(document, url, response.headers.get_list("Link"))
+    if document is None:
+        return links, Card(), ()
+    return links, representative(document, url), tuple(generators(document))
+
+
+def generators(document: BeautifulSoup) -> Iterator[str]:
+    """Yield what a page says that it was made by."""
+    for meta in elements(document, {"meta"}):
+        if str(meta.get("name", "")).lower() == "generator":
+            yield str(meta.get("content", ""))
 
 
 def representative(document: BeautifulSoup, url: str) -> Card:
@@ -119,18 +127,3 @@ def urls(card: Mapping[str, Any], name: str) -> set[str]:
 def canonical(texts: Iterable[str]) -> set[str]:
     """Return those of ``texts`` that are http(s) URLs, in canonical form."""
     return {url for text in texts if (url := http_url(text))}
-
-
-def shown_name(text: object) -> str | None:
-    """Return a name fit for one line, or None."""
-    if not isinstance(text, str):
-        return None
-    return " ".join(UNSHOWABLE.sub(" ", text).split())[:LONGEST_NAME].strip() or None
-
-
-def http_url(url: object) -> str | None:
-    """Return an http(s) URL in canonical form, or None."""
-    try:
-        return web_url(url) if isinstance(url, str) else None
-    except ValueError:
-        return None

@@ -18,8 +18,8 @@ import httpx2
 from app import oauth
 from app.errors import AddressBlocked, FetchError, SignInError
 from app.http import without_keys
+from app.indieweb.card import http_url, shown_name
 from app.indieweb.discovery import Discovery, Endpoints, discover
-from app.indieweb.hcard import http_url, shown_name
 from app.indieweb.profile import is_ip, profile_url, web_url
 from app.settings import Network
 

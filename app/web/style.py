@@ -21,7 +21,6 @@ from app.style import PARTS, Shape, Style, StyleRefused, from_json, kept, to_jso
 from app.tables import WatchRow
 from app.watch import Episode, Ids, Movie, Show, Watch, caption, kind_of
 from app.web.bridge import Bridge, TheBridge
-from app.web.harmless import harmless
 from app.web.pages import show
 from app.web.session import Form, Person, TheForm, ThePerson, text_of
 
@@ -200,6 +199,8 @@ def preview(person: Person, example: Watch, row: WatchRow | None, telling: Telli
 
 def readable(content: str | Mf2) -> Markup | str:
     """Return a content as a page of ours can show it."""
+    from app.web.harmless import harmless  # noqa: PLC0415 - its parser takes 5 MB
+
     return content if isinstance(content, str) else harmless(content["html"])
 
 

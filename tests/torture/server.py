@@ -14,13 +14,14 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
 from sqlalchemy import Engine, Pool, event
 
-from app import logs, migrate
+from app import logs
 from app import settings as config
 from app.cli.schema import migrated
 from app.main import create_app, work
@@ -135,7 +136,8 @@ def main(listener_number: int, lifeline: int, folder: Path, part: Part) -> None:
     listener = socket.socket(fileno=listener_number)
     clock = SharedClock(folder / "clock")
     # What is imported late would be imported by every child.
-    migrate.script()
+    for late in ("alembic.command", "app.indieweb.hfeed", "app.oauth.client", "apprise"):
+        import_module(late)
     for line in sys.stdin:
         plan = json.loads(line)["death"]
         death = Death(Point(plan["point"]), plan["nth"]) if plan else None

@@ -5,15 +5,12 @@ by itself, and would refuse to send an expired one. Every answer comes back as i
 pure parser to read: servers answer with forms, with 201 and with bare words.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, urlencode
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx2
-from authlib.integrations.httpx_client import AsyncOAuth2Client
-from authlib.oauth2.auth import ClientAuth
-from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 # Without it some servers answer with a form, and explain errors on a page.
 ACCEPT = {"Accept": "application/json"}
@@ -43,13 +40,20 @@ def authorization_url(endpoint: str, verifier: str, parameters: Mapping[str, str
         {
             "response_type": "code",
             **parameters,
-            "code_challenge": create_s256_code_challenge(verifier),
+            "code_challenge": challenge(verifier),
             "code_challenge_method": "S256",
         },
         quote_via=quote,
     )
     separator = "" if endpoint.endswith(("?", "&")) else "&" if "?" in endpoint else "?"
     return f"{endpoint}{separator}{query}"
+
+
+def challenge(verifier: str) -> str:
+    """Return what a verifier is announced by (RFC 7636 §4.2)."""
+    from app.oauth import client  # noqa: PLC0415 - as in `asking_as`
+
+    return client.challenge(verifier)
 
 
 async def token_request(
@@ -64,7 +68,7 @@ async def token_request(
         NeverSent, AnswerLost: from ``client``, unchanged.
 
     """
-    async with oauth_client(client, known_as) as asking:
+    async with asking_as(client, known_as) as asking:
         answer: httpx2.Response = await asking.fetch_token(url, headers=dict(ACCEPT), **grant)
         return answer
 
@@ -78,58 +82,15 @@ async def revoke_request(
         NeverSent, AnswerLost: from ``client``, unchanged.
 
     """
-    async with oauth_client(client, known_as) as asking:
+    async with asking_as(client, known_as) as asking:
         answer: httpx2.Response = await asking.revoke_token(
             url, token=token, body=urlencode(parameters), headers=dict(ACCEPT)
         )
         return answer
 
 
-class AnswerAsIs(AsyncOAuth2Client):  # type: ignore[misc]  # Authlib ships no types
-    """Authlib's client, without its judgement of the answer."""
+def asking_as(client: httpx2.AsyncClient, known_as: Registration) -> Any:  # noqa: ANN401 - Authlib ships no types
+    """Return a client of Authlib's for one call."""
+    from app.oauth.client import oauth_client  # noqa: PLC0415 - 5 MB that an idle bridge spares
 
-    def parse_response_token(self, answer: httpx2.Response) -> httpx2.Response:
-        """Return ``answer``; it is read where the grant was asked for."""
-        return answer
-
-
-def oauth_client(client: httpx2.AsyncClient, known_as: Registration) -> AnswerAsIs:
-    """Return a client for one call, on the network of ``client`` and without a memory."""
-    method = "json" if known_as.as_json else "none"
-    asking = AnswerAsIs(
-        known_as.client_id,
-        known_as.client_secret,
-        token_endpoint_auth_method=method,
-        revocation_endpoint_auth_method=method,
-        transport=Through(client),
-        headers={**client.headers, **known_as.headers},
-        timeout=client.timeout,
-        trust_env=False,
-        follow_redirects=False,
-    )
-    asking.register_client_auth_method(("json", json_body))
-    return asking
-
-
-class Through(httpx2.AsyncBaseTransport):
-    """A transport that lends another client's network, and leaves it open."""
-
-    def __init__(self, client: httpx2.AsyncClient) -> None:
-        self.client = client
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send ``request`` as it is."""
-        return await self.client.send(request, auth=None, follow_redirects=False)
-
-
-def json_body(
-    known_as: ClientAuth, method: str, url: str, headers: dict[str, str], body: bytes | str
-) -> tuple[str, dict[str, str], str]:
-    """Turn a form into JSON, with the client's id and secret (a client-auth method of Authlib)."""
-    del method
-    text = body.decode() if isinstance(body, bytes) else body
-    fields = dict(parse_qsl(text, keep_blank_values=True)) | {"client_id": known_as.client_id}
-    if known_as.client_secret:
-        fields["client_secret"] = known_as.client_secret
-    headers["Content-Type"] = "application/json"
-    return url, headers, json.dumps(fields)
+    return oauth_client(client, known_as)
