@@ -193,6 +193,7 @@ class WatchRow(SQLModel, table=True):
         Index("watch_by_time", "account_id", "watched_at"),
         Index("watch_by_work", "account_id", "work_key"),
         Index("watch_by_standing", "account_id", "standing"),
+        Index("watch_by_removal", "account_id", "removed_at"),
     )
 
     id: int | None = Field(default=None, primary_key=True)

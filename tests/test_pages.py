@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from bs4 import BeautifulSoup
 
-from app.demo.catalogue import DUNE, LIES
+from app.demo.catalogue import DUNE, LIES, SECRETS
 from app.demo.site import Answer
 from app.store import accounts, sessions, watches
 from app.tables import AccountRow, SiteRow
@@ -88,6 +88,32 @@ async def test_watches_are_found_by_title_and_by_state(world: World) -> None:
     assert titles(world) == []
     await world.browser.visit("/watches?state=made-up")
     assert len(titles(world)) == 2
+
+
+async def test_the_number_beside_each_choice_is_that_of_the_watches_it_lists(world: World) -> None:
+    world.trakt.watch(DUNE, at=world.clock() - timedelta(days=1))
+    world.trakt.watch(DUNE, at="unknown")
+    await world.ready()
+    world.clock.passes(minutes=5)
+    world.trakt.watch(LIES)
+    world.trakt.watch(LIES, at=world.clock() + timedelta(days=1))
+    await world.check_now()
+    world.site.then(Answer(400))
+    world.trakt.watch(SECRETS)
+    await world.check_now()
+
+    await world.browser.visit("/watches")
+    choices = {
+        str(one["value"]): int(one.get_text().rpartition("(")[2].rstrip(")"))
+        for one in world.browser.document.select("#state option")
+    }
+    listed = {}
+    for choice in choices:
+        await world.browser.visit(f"/watches?state={choice}")
+        listed[choice] = len(titles(world))
+
+    assert set(choices) == {"", "archived", "undated", "published", "held", "refused"}
+    assert choices == listed
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -239,24 +239,24 @@ async def page(
     most: int = PER_PAGE,
 ) -> list[Listed]:
     """Return one page of an account's watches, newest first, those without a date last."""
-    found = await session.execute(
-        narrowed(listing(account_id), text, state)
-        .order_by(col(WatchRow.watched_at).desc().nulls_last(), col(WatchRow.id).desc())
+    order = (col(WatchRow.watched_at).desc().nulls_last(), col(WatchRow.id).desc())
+    # The pages before are passed over in an index; only what is shown is read as a whole.
+    shown = (
+        narrowed(select(col(WatchRow.id)), account_id, text, state)
+        .order_by(*order)
         .limit(most)
         .offset((number - 1) * most)
+        .subquery()
+    )
+    found = await session.execute(
+        listing(account_id).join(shown, shown.c.id == col(WatchRow.id)).order_by(*order)
     )
     return [(row[0], row[1]) for row in found]
 
 
 async def count(session: AsyncSession, account_id: int, *, text: str = "", state: str = "") -> int:
     """Return how many watches such a list has in all."""
-    matching = narrowed(
-        select(func.count(col(WatchRow.id)))
-        .outerjoin(PostRow, col(PostRow.id) == col(WatchRow.post_id))
-        .where(col(WatchRow.account_id) == account_id),
-        text,
-        state,
-    )
+    matching = narrowed(select(func.count(col(WatchRow.id))), account_id, text, state)
     return await session.scalar(matching) or 0
 
 
@@ -269,8 +269,9 @@ def listing(account_id: int) -> Select[WatchRow, PostRow]:
     )
 
 
-def narrowed(query: Listing, text: str, state: str) -> Listing:
-    """Narrow a list to titles that hold all words of ``text``, and to one state or `REMOVED`."""
+def narrowed(query: Listing, account_id: int, text: str, state: str) -> Listing:
+    """Narrow watches to an account's, titles with all words of ``text``, one state or `REMOVED`."""
+    query = query.where(col(WatchRow.account_id) == account_id)
     for word in text.split():
         query = query.where(col(WatchRow.title).icontains(word, autoescape=True))
     if state == REMOVED:
@@ -278,23 +279,27 @@ def narrowed(query: Listing, text: str, state: str) -> Listing:
     elif state in set(Standing):
         query = query.where(col(WatchRow.standing) == state)
     elif state:
-        query = query.where(
-            and_(col(WatchRow.standing) == Standing.POSTED, col(PostRow.state) == state)
+        query = query.join(PostRow, col(PostRow.id) == col(WatchRow.post_id)).where(
+            col(WatchRow.standing) == Standing.POSTED, col(PostRow.state) == state
         )
     return query
 
 
 async def states(session: AsyncSession, account_id: int) -> dict[str, int]:
-    """Return how many watches an account has in each state."""
-    found = await session.execute(
-        select(
-            func.coalesce(col(PostRow.state), col(WatchRow.standing)), func.count(col(WatchRow.id))
-        )
-        .outerjoin(PostRow, col(PostRow.id) == col(WatchRow.post_id))
-        .where(col(WatchRow.account_id) == account_id)
-        .group_by(func.coalesce(col(PostRow.state), col(WatchRow.standing)))
+    """Return how many watches an account has in each state.
+
+    Each post tells of one watch, so both are counted apart, in an index each.
+    """
+    standing, state = col(WatchRow.standing), col(PostRow.state)
+    watches = await session.execute(
+        select(standing, func.count())
+        .where(col(WatchRow.account_id) == account_id, standing != Standing.POSTED)
+        .group_by(standing)
     )
-    return {row[0]: row[1] for row in found}
+    posts = await session.execute(
+        select(state, func.count()).where(col(PostRow.account_id) == account_id).group_by(state)
+    )
+    return {row[0]: row[1] for row in (*watches, *posts)}
 
 
 async def sightings(session: AsyncSession, watch_id: int) -> list[SightingRow]:

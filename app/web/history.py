@@ -35,11 +35,13 @@ async def listing(request: Request, bridge: TheBridge, person: ThePerson) -> Res
     state = asked.get("state", "")
     state = state if state in {*State, *Standing, watches.REMOVED} else ""
     async with bridge.database.reading() as reading:
-        total = await watches.count(reading, person.id, text=text, state=state)
+        states = await watches.states(reading, person.id)
+        total = sum(states.values())
+        if text or state:
+            total = await watches.count(reading, person.id, text=text, state=state)
         last = max(1, math.ceil(total / watches.PER_PAGE))
         shown = min(page_number(asked.get("page", "")), last)
         found = await watches.page(reading, person.id, shown, text=text, state=state)
-        states = await watches.states(reading, person.id)
         removed = await watches.count(reading, person.id, state=watches.REMOVED)
     return show(
         request,
