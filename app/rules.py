@@ -579,15 +579,27 @@ def decision_to_json(decision: Decision) -> dict[str, Any]:
     return {**known, "targets": None if decision.targets is None else list(decision.targets)}
 
 
-def decision_from_json(data: Mapping[str, Any]) -> Decision:
-    """Return the decision that `decision_to_json` wrote."""
-    targets = data.get("targets")
+def decision_from_json(data: object) -> Decision | None:
+    """Return the decision that `decision_to_json` wrote, None for anything else."""
+    if not isinstance(data, Mapping):
+        return None
+    then, number, words = data.get("then", Then.PUBLISH), data.get("number"), data.get("words", "")
+    tags, targets, notes = (data.get(name) or () for name in ("tags", "targets", "notes"))
+    if then not in list(Then) or not all(map(is_texts, ([words], tags, targets, notes))):
+        return None
+    if not isinstance(number, int | None):
+        return None
     return Decision(
-        then=Then(data.get("then", Then.PUBLISH)),
-        number=data.get("number"),
-        words=data.get("words", ""),
-        tags=tuple(data.get("tags", ())),
-        targets=None if targets is None else tuple(targets),
-        notes=tuple(data.get("notes", ())),
+        then=Then(then),
+        number=number,
+        words=words,
+        tags=tuple(tags),
+        targets=None if data.get("targets") is None else tuple(targets),
+        notes=tuple(notes),
         wanted=bool(data.get("wanted")),
     )
+
+
+def is_texts(values: object) -> bool:
+    """Tell whether these are texts, in their order."""
+    return isinstance(values, list | tuple) and all(isinstance(one, str) for one in values)

@@ -321,6 +321,13 @@ NONSENSE = st.recursive(
 )
 
 
+@given(NONSENSE | st.dictionaries(st.sampled_from([*Decision.__dataclass_fields__]), NONSENSE))
+def test_any_json_is_a_decision_that_can_be_told_or_none(data: object) -> None:
+    decision = decision_from_json(data)
+
+    assert decision is None or all(isinstance(one, str) for one in (decision.said, *decision.notes))
+
+
 @given(NONSENSE | st.lists(NONSENSE).map(lambda rules: {"version": 1, "rules": rules}))
 def test_any_json_is_rules_or_refused_with_reasons(data: object) -> None:
     try:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from app.abilities import Ability, overruled, to_json
 from app.demo import catalogue
@@ -68,6 +69,33 @@ async def test_what_a_rule_skips_is_not_sent_and_its_page_says_why(world: World)
     assert words in world.browser.text
     await its(world, "Dark")
     assert "No rule of yours applies, so it is published." in world.browser.text
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "[]",
+        "7",
+        '{"then": "burn"}',
+        '{"then": []}',
+        '{"notes": 7}',
+        '{"tags": [{}]}',
+        '{"number": "two"}',
+        '{"words": 3}',
+    ],
+)
+async def test_a_decision_that_is_damaged_costs_its_watch_one_sentence_and_no_page(
+    world: World, damaged: str
+) -> None:
+    await world.ready()
+    await watched(world, DUNE)
+    async with world.bridge.database.writing() as session:
+        await session.execute(text("UPDATE post SET decision = :damaged"), {"damaged": damaged})
+
+    await its(world, "Dune")
+
+    assert world.browser.page.status_code == 200
+    assert "What your rules decided then cannot be read any more." in world.browser.text
 
 
 async def test_a_rule_sends_drafts_private_and_unlisted_posts(world: World) -> None:

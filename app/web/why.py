@@ -25,6 +25,7 @@ REMOVED = "Trakt no longer showed it when its turn came, so it was not posted."
 SKIPPED = "You decided not to post it."
 WANTED = "You asked for it to be posted."
 THERE = "It was on your site already when the bridge came to know of it."
+DAMAGED = "What your rules decided then cannot be read any more."
 NO_RULES = "You had no rules when it was posted."
 TO_COME = "It is dated in the future, and waits until then."
 
@@ -44,15 +45,22 @@ def why(
     if post is None:
         yield ALONE.get(watch.standing) or started(watch, start_at, zone)
         return
-    if post.why == Why.WANTED or (post.decision or {}).get("wanted"):
+    decision = decision_from_json(post.decision)
+    if post.why == Why.WANTED or (decision and decision.wanted):
         yield WANTED
     elif watch.watched_at and start_at and watch.watched_at >= start_at:
         yield started(watch, start_at, zone)
     yield from set_apart(post)
-    if post.state == State.SKIPPED and post.why != Why.RULE:
-        return
-    if post.decision:
-        yield from told(decision_from_json(post.decision), "")
+    if post.state != State.SKIPPED or post.why == Why.RULE:
+        yield from ruled(post, decision, forecast)
+
+
+def ruled(post: PostRow, decision: Decision | None, forecast: Decision | None) -> Iterator[str]:
+    """Yield what the rules decided when a post's turn came, or would decide today."""
+    if decision:
+        yield from told(decision, "")
+    elif post.decision is not None:
+        yield DAMAGED
     elif forecast:
         yield from told(forecast, "When its turn comes: ")
     elif post.attempts:
