@@ -7,8 +7,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
+from app import database, migrate, settings
+from app.database import Database
 from app.demo.trakt import SimulatedTrakt
 from tests.machine import Machine
 from tests.postgres import migrated_database, new_database, postgres_server
@@ -33,10 +36,13 @@ ABOUT_ROWS = {
 }
 
 # No test is timed: other work on the machine may take its processor for a while.
-settings.register_profile(
-    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+hypothesis_settings.register_profile(
+    "unhurried",
+    hypothesis_settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("unhurried")
+hypothesis_settings.load_profile("unhurried")
 
 
 @pytest.fixture
@@ -56,6 +62,26 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'bridge.db'}"
     return new_database(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Database]:
+    """A database on each of the two engines, with our schema and no rows."""
+    url = settings.database(database_url)
+    database.prepare(url)
+    migrate.upgrade(url)
+    made = Database(url)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def on_postgres(postgres: Any) -> AsyncIterator[Database]:  # noqa: ANN401 - the server of a library without types
+    """A database on PostgreSQL, with our schema and no rows."""
+    with migrated_database(postgres) as url:
+        made = Database(settings.database(url))
+        yield made
+        await made.close()
 
 
 @pytest.fixture

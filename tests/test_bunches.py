@@ -1,14 +1,11 @@
 """Many plays of one show that become known at once: the person is asked once, for all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from app import database, migrate, settings
 from app.database import Database
 from app.demo.catalogue import DARK, DUNE, OFFICE, EpisodeOf, Show
 from app.demo.trakt_door import CLOUDFLARE_504
@@ -21,7 +18,7 @@ from app.watch import Episode, Ids, Watch
 from app.watch import Show as Series
 from tests.conftest import NOON
 from tests.polling import poll, settled
-from tests.postgres import new_database, waiting_or_done
+from tests.postgres import waiting_or_done
 from tests.world import World
 
 LATER = NOON + timedelta(days=1)
@@ -137,16 +134,6 @@ async def test_a_question_about_nothing_any_more_ends(world: World) -> None:
 # --- The answers, on both databases ---
 
 
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Database]:
-    url = settings.database(database_url)
-    database.prepare(url)
-    migrate.upgrade(url)
-    made = Database(url)
-    yield made
-    await made.close()
-
-
 def a_play(number: int) -> Watch:
     work = Episode(Series("Dark", 2017, Ids(trakt=4)), 1, number, None, Ids(trakt=100 + number))
     return Watch("trakt", str(number), NOON + timedelta(minutes=number), work)
@@ -250,11 +237,9 @@ async def test_what_was_kept_unposted_stays_so_when_its_date_is_corrected(
 
 
 async def test_an_answer_for_all_and_one_for_a_single_watch_never_wait_for_each_other(
-    postgres: Any,  # noqa: ANN401 - the server of a library without types
+    on_postgres: Database,
 ) -> None:
-    url = settings.database(new_database(postgres))
-    migrate.upgrade(url)
-    store = Database(url)
+    store = on_postgres
     await fill(store)
 
     async def keep_all() -> None:
@@ -274,4 +259,3 @@ async def test_an_answer_for_all_and_one_for_a_single_watch_never_wait_for_each_
         post.state, post.why = State.QUEUED, None
     async with store.reading() as session:
         assert await watches.states(session, 1) == {"queued": 1, "skipped": 32}
-    await store.close()

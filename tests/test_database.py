@@ -6,7 +6,6 @@ import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -27,7 +26,6 @@ from app.vault import Vault
 from app.waits import USUAL, Waits
 from app.watch import Person
 from tests.conftest import NOON
-from tests.postgres import new_database
 
 ROOT = Path(__file__).parents[1]
 OLD = Path(__file__).with_name("old_database.sql")
@@ -281,11 +279,9 @@ def test_a_wheel_holds_all_that_the_program_needs(tmp_path: Path) -> None:
 
 
 async def test_a_locked_account_keeps_nobody_from_adding_what_points_to_it(
-    postgres: Any,  # noqa: ANN401 - the server of a library without types
+    on_postgres: Database,
 ) -> None:
-    url = settings.database(new_database(postgres))
-    migrate.upgrade(url)
-    store = Database(url)
+    store = on_postgres
     await fill(store, posts_each=1)
     person = Person("trakt", "ada", "ada", "UTC", NOON)
     pair = Pair("access", None, NOON, None)
@@ -297,7 +293,6 @@ async def test_a_locked_account_keeps_nobody_from_adding_what_points_to_it(
         )
         async with asyncio.timeout(10), store.writing() as other:
             other.add(PostRow(account_id=1, state="queued", due_at=NOON))
-    await store.close()
 
 
 def test_the_files_of_the_migrations_begin_with_their_ids() -> None:

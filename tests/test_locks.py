@@ -12,7 +12,6 @@ from sqlalchemy import Connection, event, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app import migrate, settings
 from app.database import Database
 from app.demo.catalogue import DARK, DUNE, LIES, SECRETS, EpisodeOf
 from app.demo.site import Dropped
@@ -26,7 +25,7 @@ from app.vault import Vault
 from app.waits import USUAL
 from app.watch import Person
 from tests.conftest import NOON
-from tests.postgres import migrated_database, new_database, waiting_or_done
+from tests.postgres import new_database, waiting_or_done
 from tests.test_database import fill
 from tests.world import Clock, World, running_world
 
@@ -34,11 +33,9 @@ CHANGES = ("INSERT INTO post ", "INSERT INTO watch ", "UPDATE post ", "UPDATE wa
 
 
 async def test_a_late_answer_and_the_end_of_its_lease_do_not_wait_for_each_other(
-    postgres: Any,  # noqa: ANN401 - the server of a library without types
+    on_postgres: Database,
 ) -> None:
-    url = settings.database(new_database(postgres))
-    migrate.upgrade(url)
-    store = Database(url)
+    store = on_postgres
     await fill(store, posts_each=1)
     async with store.writing() as session:
         due = next(one for one in await posts.due(session, NOON, 2) if one.row.account_id == 1)
@@ -54,7 +51,6 @@ async def test_a_late_answer_and_the_end_of_its_lease_do_not_wait_for_each_other
         await waiting_or_done(store, group.create_task(give_up()))
         outcome = (due.row.id or 0, begun, published(begun, None, over))
         assert await posts.settle(session, [outcome], over, USUAL) == [True]
-    await store.close()
 
 
 @contextmanager
@@ -174,32 +170,29 @@ DEEDS: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("deed", DEEDS)
 async def test_nobody_waits_in_a_circle_with_the_work_of_a_poll_or_a_delivery(
-    deed: str,
-    postgres: Any,  # noqa: ANN401 - the server of a library without types
+    deed: str, on_postgres: Database
 ) -> None:
-    with migrated_database(postgres) as url:
-        store = Database(settings.database(url))
-        await fill(store, posts_each=1)
+    store = on_postgres
+    await fill(store, posts_each=1)
+    async with store.writing() as session:
+        await connections.connect(session, 1, PERSON, KEYS, VAULT, START)
+        site = (await posts.hold_sites(session, [1]))[1]
+        site.paused, site.gate_at, site.gate_shut_at = "for now", NOON, NOON
+
+    async def undone() -> None:
         async with store.writing() as session:
-            await connections.connect(session, 1, PERSON, KEYS, VAULT, START)
-            site = (await posts.hold_sites(session, [1]))[1]
-            site.paused, site.gate_at, site.gate_shut_at = "for now", NOON, NOON
+            await DEEDS[deed](session)
+            await session.flush()
+            await session.rollback()
 
-        async def undone() -> None:
-            async with store.writing() as session:
-                await DEEDS[deed](session)
-                await session.flush()
-                await session.rollback()
-
-        for number in range(1, len(STEPS)):
-            async with (
-                asyncio.timeout(30),
-                asyncio.TaskGroup() as group,
-                store.writing() as session,
-            ):
-                for step in STEPS[:number]:
-                    await step(session)
-                await waiting_or_done(store, group.create_task(undone()))
-                for step in STEPS[number:]:
-                    await step(session)
-        await store.close()
+    for number in range(1, len(STEPS)):
+        async with (
+            asyncio.timeout(30),
+            asyncio.TaskGroup() as group,
+            store.writing() as session,
+        ):
+            for step in STEPS[:number]:
+                await step(session)
+            await waiting_or_done(store, group.create_task(undone()))
+            for step in STEPS[number:]:
+                await step(session)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import SQLModel
 
-from app import database, migrate, settings
+from app import settings
 from app.cli.keys import summary
 from app.database import Database
 from app.demo.catalogue import DUNE
@@ -52,20 +52,10 @@ SITE = Site(
 NTFY = "ntfys://ntfy.sh/a-topic"
 
 
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    url = settings.database(database_url)
-    database.prepare(url)
-    migrate.upgrade(url)
-    made = Database(url)
-    yield made
-    await made.close()
-
-
-async def fill(db: Database, people: int = 1) -> None:
+async def fill(store: Database, people: int = 1) -> None:
     """People with all that is ever sealed, by the old key."""
     vault = Vault([OLD])
-    async with db.writing() as session:
+    async with store.writing() as session:
         for number in range(people):
             site = replace(SITE, me=f"https://ada{number}.example/")
             ada = Person("trakt", f"uuid-{number}", "ada", "UTC", NOON)
@@ -74,8 +64,8 @@ async def fill(db: Database, people: int = 1) -> None:
             await notices.set_addresses(session, key, [NTFY], vault)
 
 
-async def pairs(db: Database, vault: Vault, key: int = 1) -> list[Pair | None]:
-    async with db.reading() as session:
+async def pairs(store: Database, vault: Vault, key: int = 1) -> list[Pair | None]:
+    async with store.reading() as session:
         return [
             (await grants.read(session, row, key, vault))[0] for row in (SiteRow, ConnectionRow)
         ]
@@ -92,72 +82,72 @@ def test_every_column_that_is_sealed_is_known() -> None:
     assert {(p.column.class_.__tablename__, p.column.key) for p in sealed.PLACES} == named  # type: ignore[attr-defined] # columns of tables
 
 
-async def test_all_is_sealed_anew_and_the_old_key_may_go(db: Database) -> None:
-    await fill(db, people=2)
+async def test_all_is_sealed_anew_and_the_old_key_may_go(store: Database) -> None:
+    await fill(store, people=2)
     both, said = Vault([NEW, OLD]), list[str]()
-    assert await census(db, both) == Census(newest=0, older=6, lost=())
+    assert await census(store, both) == Census(newest=0, older=6, lost=())
 
-    left = await rotate(db, both, NOON, said.append)
+    left = await rotate(store, both, NOON, said.append)
 
     assert left == Census(newest=6, older=0, lost=())
     assert said[-1] == "6 of 6 sealed anew"
-    assert await pairs(db, Vault([NEW])) == [PAIR, PAIR]
-    async with db.reading() as session:
+    assert await pairs(store, Vault([NEW])) == [PAIR, PAIR]
+    async with store.reading() as session:
         assert await notices.addresses(session, 1, Vault([NEW])) == [NTFY]
     assert "may go" in summary(left, 2)[-1]
 
 
-async def test_more_rows_than_one_portion_holds_are_all_sealed_anew(db: Database) -> None:
-    await fill(db, people=PORTION + 1)
+async def test_more_rows_than_one_portion_holds_are_all_sealed_anew(store: Database) -> None:
+    await fill(store, people=PORTION + 1)
 
-    left = await rotate(db, Vault([NEW, OLD]), NOON, print)
+    left = await rotate(store, Vault([NEW, OLD]), NOON, print)
 
     assert left == Census(newest=3 * (PORTION + 1), older=0, lost=())
 
 
-async def test_sealing_anew_twice_or_from_two_processes_does_no_harm(db: Database) -> None:
-    await fill(db, people=20)
-    other = Database(db.engine.url.render_as_string(hide_password=False))
+async def test_sealing_anew_twice_or_from_two_processes_does_no_harm(store: Database) -> None:
+    await fill(store, people=20)
+    other = Database(store.engine.url.render_as_string(hide_password=False))
     both = Vault([NEW, OLD])
 
-    await asyncio.gather(*(rotate(one, both, NOON, print) for one in (db, other)))
-    before = [text async for text in texts(db)]
+    await asyncio.gather(*(rotate(one, both, NOON, print) for one in (store, other)))
+    before = [text async for text in texts(store)]
     left = await rotate(other, both, NOON, print)
     await other.close()
 
     assert left == Census(newest=60, older=0, lost=())
-    assert [text async for text in texts(db)] == before
+    assert [text async for text in texts(store)] == before
 
 
-async def texts(db: Database) -> AsyncIterator[str]:
-    async with db.reading() as session:
+async def texts(store: Database) -> AsyncIterator[str]:
+    async with store.reading() as session:
         for place in sealed.PLACES:
             for one in await sealed.some(session, place, -1, 1000):
                 yield one.text
 
 
-async def test_a_pair_that_came_meanwhile_is_not_overwritten(db: Database) -> None:
-    await fill(db)
+async def test_a_pair_that_came_meanwhile_is_not_overwritten(store: Database) -> None:
+    await fill(store)
     both, fresh = Vault([NEW, OLD]), replace(PAIR, access="fresh", refresh="fresh too")
-    async with db.reading() as session:
+    async with store.reading() as session:
         (old,) = await sealed.some(session, sealed.PLACES[0], -1, 10)
-    async with db.writing() as session:
+    async with store.writing() as session:
         site = await session.get(SiteRow, 1)
         assert site is not None
         grants.put(site, fresh, both)
 
-    async with db.writing() as session:
+    async with store.writing() as session:
         text = both.sealed_anew(old.text)
         assert text is not None
         assert not await sealed.replace(session, sealed.PLACES[0], old, text)
 
-    assert (await pairs(db, both))[0] == fresh
+    assert (await pairs(store, both))[0] == fresh
 
 
-async def test_what_no_key_opens_is_named_with_what_its_person_must_do(db: Database) -> None:
-    await fill(db)
+async def test_what_no_key_opens_is_named_with_what_its_person_must_do(store: Database) -> None:
+    await fill(store)
 
-    left = await rotate(db, Vault([NEW]), NOON, print)
+    left = await rotate(store, Vault([NEW]), NOON, print)
 
     assert (left.newest, left.older) == (0, 0)
     assert [line.split(" ", 1)[0] for line in left.lost] == ["https://ada0.example/"] * 3
@@ -166,18 +156,18 @@ async def test_what_no_key_opens_is_named_with_what_its_person_must_do(db: Datab
         assert words in told
 
 
-async def test_nothing_is_sealed_that_a_running_bridge_could_not_open(db: Database) -> None:
-    await fill(db)
-    async with db.writing() as session:
+async def test_nothing_is_sealed_that_a_running_bridge_could_not_open(store: Database) -> None:
+    await fill(store)
+    async with store.writing() as session:
         await gates.beat(session, Vault([OLD]).key_name, NOON, timedelta(hours=1))
 
     with pytest.raises(StaleBridge):
-        await rotate(db, Vault([NEW, OLD]), NOON + timedelta(minutes=1), print)
-    assert await census(db, Vault([NEW, OLD])) == Census(newest=0, older=3, lost=())
+        await rotate(store, Vault([NEW, OLD]), NOON + timedelta(minutes=1), print)
+    assert await census(store, Vault([NEW, OLD])) == Census(newest=0, older=3, lost=())
 
     # It has ended, or was started anew with the newer key.
-    await rotate(db, Vault([NEW, OLD]), NOON + timedelta(minutes=4), print)
-    assert await pairs(db, Vault([NEW])) == [PAIR, PAIR]
+    await rotate(store, Vault([NEW, OLD]), NOON + timedelta(minutes=4), print)
+    assert await pairs(store, Vault([NEW])) == [PAIR, PAIR]
 
 
 # What keeps a statement busy for ever, at the row at which it stands.
@@ -198,8 +188,8 @@ async def test_a_rotation_killed_in_the_middle_beside_a_living_bridge_loses_noth
 ) -> None:
     machine = Machine(tmp_path)
     machine.migrate()
-    db = Database(settings.database(machine.url))
-    await fill(db, people=PORTION + 1)
+    store = Database(settings.database(machine.url))
+    await fill(store, people=PORTION + 1)
     machine.alter("UPDATE connection SET next_poll_at = NULL, archive_due_at = NULL")
     keys = {"SECRET_KEY": f"{NEW},{OLD}", "DATABASE_URL": machine.url}
 
@@ -223,16 +213,16 @@ async def test_a_rotation_killed_in_the_middle_beside_a_living_bridge_loses_noth
         resource.prlimit(process.pid, resource.RLIMIT_CPU, (most, most))
         assert await process.wait() == -signal.SIGKILL
         machine.alter("DROP TRIGGER endless_row")
-        assert await census(db, Vault([NEW, OLD])) == Census(newest=101, older=202, lost=())
+        assert await census(store, Vault([NEW, OLD])) == Census(newest=101, older=202, lost=())
 
         ended = await machine.run("rotate-keys", **keys)
         assert (ended.code, "(303)" in ended.said) == (0, True), ended
         said = await living.ends()
 
     for key in range(1, PORTION + 2):
-        assert await pairs(db, Vault([NEW]), key) == [PAIR, PAIR]
-    assert await census(db, Vault([NEW])) == Census(newest=303, older=0, lost=())
-    await db.close()
+        assert await pairs(store, Vault([NEW]), key) == [PAIR, PAIR]
+    assert await census(store, Vault([NEW])) == Census(newest=303, older=0, lost=())
+    await store.close()
     assert "error" not in said.lower()
 
 

@@ -718,16 +718,13 @@ async def test_the_procfile_on_postgresql_signs_in_polls_and_posts(
     port = free_port()
     bridge = f"http://localhost:{port}"
     url = new_database(postgres).replace("postgresql://", "postgres://")
-    async with (
-        neighbours_of(bridge) as others,
-        httpx2.AsyncClient(trust_env=False) as client,
-    ):
+    async with neighbours_of(bridge) as others:
         settings = platform.environment(tmp_path, **others.settings, DATABASE_URL=url)
         async with served(by_honcho(platform, "release"), settings) as says:
             await says("The database is up to date.")
         async with served(by_honcho(platform, "web", "-p", str(port)), settings) as says:
             await says("serving")
-            await whole_job(Browser(client), bridge, others, says)
+            await whole_job(bridge, others, says)
 
 
 async def test_the_procfile_s_worker_polls_and_posts_for_pages_that_do_neither(
@@ -738,10 +735,7 @@ async def test_the_procfile_s_worker_polls_and_posts_for_pages_that_do_neither(
     port = free_port()
     bridge = f"http://localhost:{port}"
     pages = [str(platform.python), "-m", "app", "serve", "--no-scheduler"]
-    async with (
-        neighbours_of(bridge) as others,
-        httpx2.AsyncClient(trust_env=False) as client,
-    ):
+    async with neighbours_of(bridge) as others:
         changes = {**others.settings, "DATABASE_URL": new_database(postgres), "PORT": str(port)}
         settings = platform.environment(tmp_path, **changes)
         async with (
@@ -750,28 +744,30 @@ async def test_the_procfile_s_worker_polls_and_posts_for_pages_that_do_neither(
         ):
             await says("working")
             await shown("serving")
-            await whole_job(Browser(client), bridge, others, says)
+            await whole_job(bridge, others, says)
 
 
 Says = Callable[[str], Awaitable[None]]
 
 
-async def whole_job(browser: Browser, bridge: str, others: Neighbours, says: Says) -> None:
+async def whole_job(bridge: str, others: Neighbours, says: Says) -> None:
     """Sign in, connect, watch and check; ``says`` is the process that polls and posts."""
-    await browser.visit(f"{bridge}/")
-    await browser.press("Sign in", me=others.site.me)
-    await browser.press("Approve")
-    await browser.press("Connect Trakt")
-    await browser.press("Approve")
-    await says("polled")
-    others.trakt.watch(DUNE)
-    await browser.visit(f"{bridge}/")
-    await browser.press("Check now")
-    await says("published")
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        browser = Browser(client)
+        await browser.visit(f"{bridge}/")
+        await browser.press("Sign in", me=others.site.me)
+        await browser.press("Approve")
+        await browser.press("Connect Trakt")
+        await browser.press("Approve")
+        await says("polled")
+        others.trakt.watch(DUNE)
+        await browser.visit(f"{bridge}/")
+        await browser.press("Check now")
+        await says("published")
 
-    assert len(others.site.posts) == 1
-    await browser.visit(f"{bridge}/")
-    assert DUNE.title in browser.text
+        assert len(others.site.posts) == 1
+        await browser.visit(f"{bridge}/")
+        assert DUNE.title in browser.text
 
 
 @asynccontextmanager

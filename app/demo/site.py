@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Form, Query, Request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
+from app.demo.pages import HERE, PAGES
 from app.demo.site_door import Door, Record, Seen
 from app.demo.site_habits import Answer, Dropped, Habits, Held, OneOff
 from app.demo.site_indieauth import IndieAuth, Refused, refusal
@@ -25,14 +24,6 @@ from app.demo.site_posts import Post, Properties, Sent, Shelf, instant
 
 __all__ = ["Answer", "Dropped", "Habits", "Held", "Post", "Seen", "SimulatedSite"]
 
-HERE = Path(__file__).parent
-PAGES = Environment(
-    loader=FileSystemLoader(HERE / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 # Posts may hold HTML of their author, as on any blog; scripts are never among it.
 POLICY = "default-src 'self'; img-src * data:; script-src 'none'; base-uri 'none'"
 

@@ -3,30 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.demo.catalogue import CATALOGUE, OFFICE, name, series
+from app.demo.pages import HERE, PAGES
 from app.demo.trakt_api import Person
 from app.demo.trakt_history import UNKNOWN_TIME, History, Play, stamp
 from app.demo.trakt_oauth import Asked, Tokens
 from app.demo.trakt_opinions import Opinions
 
-HERE = Path(__file__).parent
 STYLE = (HERE / "static" / "trakt.css").read_bytes()
-PAGES = Environment(
-    loader=FileSystemLoader(HERE / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 SHOWN = 20
 # How long ago, by the words of the form; None is “I do not remember”.
 AGES: Mapping[str, timedelta | None] = {
