@@ -41,7 +41,7 @@ bench: .venv/dev  ## Measure the bridge on this machine (ARGS="--help" tells the
 peer: .venv/dev  ## Put all that another program gets wrong, and its loads, to ours; print both
 	@$(PY) -m bench.peer $(ARGS)
 
-screenshots: .venv/dev  ## Take the pictures of the README anew (needs Chromium)
+screenshots: .venv/dev  ## Take the pictures of README and docs anew (needs Chromium and a font with emoji)
 	@SCREENSHOTS=docs/images $(PY) -m pytest --quiet --numprocesses=0 tests/test_browser.py
 
 lock:  ## Renew the locked requirements (needs uv)

@@ -39,12 +39,7 @@ FLAGS = [
     "--disable-sync",
 ]
 PICTURES = os.environ.get("SCREENSHOTS")
-PAGES = {
-    "watches": "watches",
-    "settings": "settings",
-    "settings/rules": "rules",
-    "settings/site": "your-site",
-}
+PAGES = ("watches", "settings", "settings/rules", "settings/site#abilities")
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,6 @@ async def opened(context: BrowserContext, complaints: list[str]) -> Page:
 
 async def sign_in_and_connect(page: Page, demo: Demo) -> None:
     await page.goto(demo.bridge)
-    await shoot(page, "landing")
     assert await page.get_by_role("textbox", name="Your website").input_value() == demo.site
     await page.get_by_role("button", name="Sign in").click()
     await page.get_by_role("button", name="Approve").click()
@@ -136,9 +130,20 @@ async def look_around(page: Page, demo: Demo) -> None:
     await page.get_by_role("link", name="Dune (2021)").first.click()
     await page.get_by_text("The site published the post").wait_for()
     await shoot(page, "watch")
-    for path, name in PAGES.items():
+    for path in PAGES:
         await page.goto(f"{demo.bridge}/{path}")
-        await shoot(page, name)
+        assert await page.get_by_role("heading", level=1).is_visible()
+    await shoot(page, "your-site")
+
+
+async def try_a_rule(page: Page, demo: Demo) -> None:
+    await page.goto(f"{demo.bridge}/settings/rules/edit")
+    await page.get_by_label("What", exact=True).select_option(label="episodes")
+    await page.get_by_label("Genre").select_option(label="Comedy")
+    await page.get_by_text("Send it as a draft.").click()
+    await page.get_by_role("button", name="Try it on my last watches").click()
+    await page.get_by_text("of your last 500 watches").wait_for()
+    await shoot(page, "rule")
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["with script", "without script"])
@@ -153,10 +158,10 @@ async def test_a_person_clicks_the_whole_story(chromium: Browser, *, javascript:
         await watch_something(page, demo)
         await check_now(page, demo)
         await look_around(page, demo)
+        await try_a_rule(page, demo)
         await page.goto(demo.site)
 
         assert await page.get_by_text("Watched Dune (2021)").first.is_visible()
-        await shoot(page, "site")
     await context.close()
 
     assert complaints == []

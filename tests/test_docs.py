@@ -69,6 +69,13 @@ def test_each_link_inside_of_the_repository_leads_somewhere(path: Path) -> None:
     assert all((path.parent / link).exists() for link in links)
 
 
+def test_each_picture_is_shown_somewhere() -> None:
+    shown = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *DOCS))
+
+    for picture in (ROOT / "docs" / "images").iterdir():
+        assert f"images/{picture.name})" in shown
+
+
 def test_the_page_of_commands_names_each_command_and_no_other() -> None:
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     named = re.findall(r"^\| `([a-z]+(?:[ -][a-z]+)*)", text, flags=re.MULTILINE)
