@@ -36,6 +36,9 @@ from tests.torture.plans import Meeting
 from tests.torture.spared import is_second_try, is_second_try_under_way
 
 OURS = "OwnYourTrakt/"
+# Whoever died by themselves in the middle of a second try is in it for ever.
+LONGEST_SPARED = 3  # seconds
+GLANCE = 0.02  # seconds
 TOKENS = {Where.SITE_TOKEN, Where.TRAKT_TOKEN}
 
 
@@ -184,9 +187,17 @@ class Network:
             await begun(answer, send)
         if answer and when == "answered":
             await whole(answer, send)
+        await self.spared()
         await self.kill()
         if when != "answered":
             raise Broken
+
+    async def spared(self) -> None:
+        """Return when no post is being sent for the second time, at most after a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_SPARED):
+                while is_second_try_under_way(self.database):
+                    await self.stirs_within(GLANCE)
 
     async def arrive(self, *, all_of_them: bool = False) -> None:
         """Let the sites do what has come to them late."""

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
 import uvicorn
 from sqlalchemy import Engine, Pool, event
@@ -55,30 +54,29 @@ class Reaper:
                 event.listen(Pool, "checkin", self.after_commit)
 
     def is_due(self) -> bool:
-        """Count one more; tell whether it is the one."""
+        """Count one more; tell whether it is the one, or comes after it."""
         self.seen += 1
-        return self.seen >= self.death.nth and not is_second_try_under_way(self.database)
+        return self.seen >= self.death.nth
 
     def at_statement(self, *_: object) -> None:
         if self.is_due():
-            die()
+            self.die()
 
     def before_commit(self, _: object) -> None:
         if self.is_due():
-            die()
+            self.die()
 
     def arm(self, _: object) -> None:
         self.is_armed = self.is_due()
 
     def after_commit(self, *_: object) -> None:
         if self.is_armed:
-            die()
+            self.die()
 
-
-def die() -> NoReturn:
-    """End as a power cut does."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise SystemExit
+    def die(self) -> None:
+        """End as a power cut does, unless the database says that this must not be now."""
+        if not is_second_try_under_way(self.database):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def live(listener: socket.socket, clock: SharedClock, part: Part, death: Death | None) -> None:

@@ -29,7 +29,6 @@ from tests.torture.fates import Where
 from tests.torture.network import Neighbour, Network
 from tests.torture.person import Person, a_client
 from tests.torture.plans import Beat, Form, Life, birth, life
-from tests.torture.spared import is_second_try_under_way
 from tests.torture.verdict import Offence, Verdict, judged, stories
 from tests.world import listening, origin, serving
 
@@ -231,8 +230,8 @@ class Storm:
         """End a life that is not over yet, as its plan says; none ends without a cause."""
         if self.bridge.lives and plan.is_asked_to_end:
             await self.ask_to_end(f"life {plan.number}")
-        if self.bridge.lives and is_second_try_under_way(self.bridge.database):
-            await self.meanwhile(self.network.quiet(0, LONGEST_REQUEST))
+        if self.bridge.lives:
+            await self.network.spared()
         code = await self.bridge.kill()
         if code == -signal.SIGKILL:
             self.network.keys.died()
@@ -303,6 +302,7 @@ AT_WORK = """
     UNION SELECT 1 FROM post JOIN site ON site.account_id = post.account_id
         WHERE post.state = 'queued' AND post.due_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00'
         AND site.gate_at IS NULL AND site.locked IS NULL AND site.paused IS NULL
+        AND (site.next_send_at IS NULL OR site.next_send_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00')
 """
 
 
