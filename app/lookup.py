@@ -264,6 +264,18 @@ def match(told: Told, entries: Iterable[Entry]) -> Entry | None:
     return texts[0] if len(texts) == 1 else None
 
 
+def may_be_of_another(told: Told, match: Entry, others: Iterable[Told]) -> bool:
+    """Tell whether the text alone matches, and may as well be that of another viewing.
+
+    Two viewings of one work may have been told in the same words.
+    """
+    if match.marker is not None or match.work_url is not None:
+        return False
+    if is_same_minute(told.watched_at, match.published):
+        return False
+    return any(other != told and is_same_text(other, match) for other in others)
+
+
 Clue = tuple[str, object, object]
 
 

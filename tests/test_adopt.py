@@ -132,6 +132,28 @@ async def test_a_site_that_cannot_be_listed_is_asked_about_once_for_all(
         assert await open_notices(world) == []
 
 
+async def test_a_text_that_two_viewings_may_have_is_given_to_neither(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, Habits(content_only=True)) as world:
+        await world.ready()
+        await watched(world, LIES)
+        copy(world, tmp_path / "copy.db")
+        clock.passes(hours=2)
+        world.trakt.watch(DUNE, clock() - timedelta(minutes=20))
+        await world.check_now()
+        clock.passes(days=1)
+        await put_back(world, tmp_path / "copy.db")
+        world.trakt.watch(DUNE, clock() - timedelta(days=1, minutes=90))
+
+        await later(world, hours=3)
+
+        assert len(world.site.posts) == 2
+        assert states(await posts(world)) == ["queued", "queued", "published"]
+        (asked,) = await open_notices(world)
+        assert "2 posts wait" in asked.said
+
+
 async def test_nobody_is_asked_and_no_gate_opens_before_trakt_was_read_since(
     tmp_path: Path, clock: Clock
 ) -> None:

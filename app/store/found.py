@@ -156,11 +156,15 @@ async def give(
         entry = entry_in(row)
         free.setdefault(lookup.clue(entry), {})[entry] = row
     account = await session.get(AccountRow, known[0].watch.account_id) if known else None
+    told_by = {one.watch.id: told_of(one, account) for one in known}
+    # What was sent is compared word for word; of others the text may be anybody's.
+    unsent = [told_by[one.watch.id] for one in known if one.post is None or one.post.body is None]
     given = 0
     for one in known:
-        told = told_of(one, account)
+        told = told_by[one.watch.id]
         near = (entry for clue in lookup.clues(told) for entry in free.get(clue, {}))
-        if match := lookup.match(told, near):
+        match = lookup.match(told, near)
+        if match and not (told in unsent and lookup.may_be_of_another(told, match, unsent)):
             row = free[lookup.clue(match)].pop(match)
             given += await join(session, one, row, now)
     return given
