@@ -215,7 +215,7 @@ async def test_a_missing_scope_is_named(world: World) -> None:
 
     await watched(world)
 
-    assert "may not create posts" in ((await site(world)).locked or "")
+    assert "insufficient_scope" in ((await site(world)).locked or "")
 
 
 async def test_a_token_that_can_be_renewed_is_and_the_post_goes_out(

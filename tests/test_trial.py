@@ -181,6 +181,9 @@ async def test_a_test_post_is_read_back_changed_and_deleted_and_tells_what_the_s
     assert "Delete it on your site, then say that it is gone." in said
     assert not world.site.posts[0].deleted
 
+    # Otherwise a browser would not follow the form to the website.
+    policy = world.browser.page.headers["Content-Security-Policy"]
+    assert "form-action 'self' https: http:" in policy
     await world.browser.press("Sign in again, and allow deleting")
     await world.browser.press("Approve")
     assert world.browser.page.url.path == "/settings/site"

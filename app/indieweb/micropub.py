@@ -107,7 +107,7 @@ def refusal(status: int, word: str, response: httpx2.Response) -> SiteError:
     wait = retry_after(response, date_of(response))
     leaf, meaning = REACTIONS.get(status) or BY_HUNDRED.get(status // 100, BROKEN)
     if word == "insufficient_scope":
-        leaf, meaning = SiteLocked, f"the key may not create posts; {SIGN_IN}"
+        leaf, meaning = SiteLocked, f"the key does not allow that; {SIGN_IN}"
     elif status == 503 and wait is not None:
         # Only together does a convention say that nothing was written.
         leaf, meaning = SiteBusy, "it asks us to come back later"

@@ -75,7 +75,6 @@ async def home(request: Request, bridge: TheBridge, visitor: TheVisitor) -> Resp
         stretched=stretched,
         loss=bridge.loss if owns else None,
         asks_later=any(notice.kind == Kind.START for notice in asked),
-        leaves=True,
         is_busy=is_sending or is_reading(connection, now) or is_looking(site, now),
     )
 
@@ -215,7 +214,6 @@ async def settings_page(
         browsers=browsers,
         this_browser=digest(person.visitor.cookie),
         owns=owns,
-        leaves=True,
     )
 
 

@@ -25,6 +25,8 @@ from app.web.problems import Problem, problem
 from app.web.session import SignedOut, Visitor, give_cookie, the_person, the_visitor
 
 HERE = Path(__file__).parent
+# The forms that lead, by redirects, to other websites. What others say stands escaped on a page.
+LEAVING = re.compile(r'<form [^>]*action="(?:/signin|/trakt/connect)"')
 
 # state → (label, tone, what it means)
 STATES: dict[str, tuple[str, str, str]] = {
@@ -261,11 +263,9 @@ def render(
     template: str,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    *,
-    leaves: bool = False,
     **values: Any,  # noqa: ANN401 - what the template asks for
 ) -> HTMLResponse:
-    """Return a page; ``leaves``: one of its forms leads, by redirects, to other websites."""
+    """Return a page, with the policy that its forms need."""
     bridge = the_bridge(request)
     page = ENVIRONMENT.get_template(template).render(
         {
@@ -277,12 +277,13 @@ def render(
             **values,
         }
     )
+    leaves = bool(LEAVING.search(page))
     policy = {"Content-Security-Policy": content_security_policy(leaves=leaves)}
     return HTMLResponse(page, status_code=status, headers={**policy, **(headers or {})})
 
 
 def content_security_policy(*, leaves: bool) -> str:
-    """Return what a page may load and where its forms may lead.
+    """Return what a page may load and where its forms may lead; ``leaves``: to other websites.
 
     Browsers check each redirect after a form too, and nobody knows beforehand over which hosts
     a website's sign-in leads; so where a form leaves, any website is allowed.
@@ -314,7 +315,6 @@ async def landing(
         me=bridge.settings.demo_site if me is None else me,
         needs_code=needs_code,
         csrf=bridge.vault.form_token(visitor.cookie),
-        leaves=True,
     )
     if visitor.is_new:
         give_cookie(response, bridge, visitor.cookie)
