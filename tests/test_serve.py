@@ -27,7 +27,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -710,48 +710,50 @@ async def neighbours_of(bridge: str) -> AsyncIterator[Neighbours]:
         yield Neighbours(trakt, site, settings)
 
 
-async def test_the_procfile_on_postgresql_signs_in_polls_and_posts(
+@pytest.fixture
+async def others(
     platform: Platform,
     tmp_path: Path,
     postgres: Any,  # noqa: ANN401 - the server of a library without types
-) -> None:
+) -> AsyncIterator[Neighbours]:
+    """Neighbours whose ``settings`` are all that a bridge on PostgreSQL needs to run."""
     port = free_port()
-    bridge = f"http://localhost:{port}"
-    url = new_database(postgres).replace("postgresql://", "postgres://")
-    async with neighbours_of(bridge) as others:
-        settings = platform.environment(tmp_path, **others.settings, DATABASE_URL=url)
-        async with served(by_honcho(platform, "release"), settings) as says:
-            await says("The database is up to date.")
-        async with served(by_honcho(platform, "web", "-p", str(port)), settings) as says:
-            await says("serving")
-            await whole_job(bridge, others, says)
+    async with neighbours_of(f"http://localhost:{port}") as found:
+        url = new_database(postgres).replace("postgresql://", "postgres://")
+        settings = {**found.settings, "DATABASE_URL": url, "PORT": str(port)}
+        yield replace(found, settings=platform.environment(tmp_path, **settings))
+
+
+async def test_the_procfile_on_postgresql_signs_in_polls_and_posts(
+    platform: Platform, others: Neighbours
+) -> None:
+    web = by_honcho(platform, "web", "-p", others.settings["PORT"])
+    async with served(by_honcho(platform, "release"), others.settings) as says:
+        await says("The database is up to date.")
+    async with served(web, others.settings) as says:
+        await says("serving")
+        await whole_job(others, says)
 
 
 async def test_the_procfile_s_worker_polls_and_posts_for_pages_that_do_neither(
-    platform: Platform,
-    tmp_path: Path,
-    postgres: Any,  # noqa: ANN401 - the server of a library without types
+    platform: Platform, others: Neighbours
 ) -> None:
-    port = free_port()
-    bridge = f"http://localhost:{port}"
     pages = [str(platform.python), "-m", "app", "serve", "--no-scheduler"]
-    async with neighbours_of(bridge) as others:
-        changes = {**others.settings, "DATABASE_URL": new_database(postgres), "PORT": str(port)}
-        settings = platform.environment(tmp_path, **changes)
-        async with (
-            served(by_honcho(platform, "worker"), settings) as says,
-            served(pages, settings, platform.slug) as shown,
-        ):
-            await says("working")
-            await shown("serving")
-            await whole_job(bridge, others, says)
+    async with (
+        served(by_honcho(platform, "worker"), others.settings) as says,
+        served(pages, others.settings, platform.slug) as shown,
+    ):
+        await says("working")
+        await shown("serving")
+        await whole_job(others, says)
 
 
 Says = Callable[[str], Awaitable[None]]
 
 
-async def whole_job(bridge: str, others: Neighbours, says: Says) -> None:
+async def whole_job(others: Neighbours, says: Says) -> None:
     """Sign in, connect, watch and check; ``says`` is the process that polls and posts."""
+    bridge = others.settings["BASE_URL"]
     async with httpx2.AsyncClient(trust_env=False) as client:
         browser = Browser(client)
         await browser.visit(f"{bridge}/")

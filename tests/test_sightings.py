@@ -1,11 +1,9 @@
 """What follows for watches and posts from what a source shows today, on both databases."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
-from app import database, migrate, settings
 from app.database import Database
 from app.diff import KINDS, Findings, Known, Read, Target
 from app.outbox import State, Why
@@ -31,12 +29,9 @@ def an_episode(key: int) -> Read:
 
 
 @pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Database]:
-    url = settings.database(database_url)
-    database.prepare(url)
-    migrate.upgrade(url)
-    made = Database(url)
-    async with made.writing() as session:
+async def store(store: Database) -> Database:
+    """A database with one account and its connection."""
+    async with store.writing() as session:
         session.add(AccountRow(me="https://ada.example/", created_at=NOON))
         await session.flush()
         session.add(
@@ -44,8 +39,7 @@ async def store(database_url: str) -> AsyncIterator[Database]:
                 account_id=1, source="trakt", source_user="1", source_name="ada", start_at=NOON
             )
         )
-    yield made
-    await made.close()
+    return store
 
 
 async def keep(store: Database, *read: Read) -> list[Known]:
