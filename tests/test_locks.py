@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, update
+from sqlalchemy import Connection, event, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -18,9 +18,19 @@ from app.demo.site import Dropped
 from app.grants import Pair
 from app.notices import Kind
 from app.outbox import Unsure, published
-from app.store import accounts, choices, connections, gates, notices, posts, starts, undecided
+from app.store import (
+    accounts,
+    bunches,
+    choices,
+    connections,
+    gates,
+    notices,
+    posts,
+    starts,
+    undecided,
+)
 from app.style import Style, to_json
-from app.tables import PostRow
+from app.tables import NoticeRow, PostRow
 from app.vault import Vault
 from app.waits import USUAL
 from app.watch import Person
@@ -137,8 +147,20 @@ async def tell_person(session: AsyncSession) -> None:
     await notices.open_one(session, 1, Kind.SITE, "It needs you.", NOON)
 
 
+async def hold_bunch_back(session: AsyncSession) -> None:
+    notice = await bunch_of(session)
+    held = await session.scalars(select(col(PostRow.id)).where(col(PostRow.account_id) == 1))
+    await bunches.hold_back(session, [one for one in held if one], notice)
+
+
+async def bunch_of(session: AsyncSession) -> NoticeRow:
+    notice = await notices.open_one(session, 1, Kind.BUNCH, "All?", NOON, subject="dark")
+    assert notice
+    return notice
+
+
 # What the work of a poll, a look and a delivery locks, in the order of `app.store`.
-STEPS = (hold_connection, hold_site, change_post, tell_person)
+STEPS = (hold_connection, hold_site, change_post, tell_person, hold_bunch_back)
 VAULT = Vault(["k" * 32])
 KEYS = Pair("new", None, NOON, None)
 SITE = accounts.Site("https://ada.example/", None, None, "m", "a", "t", None, None, "create", KEYS)
@@ -146,6 +168,22 @@ PERSON = Person("trakt", "9", "Ada", "UTC", NOON)
 START = connections.Start(NOON, NOON)
 RATED = Style(tells_rating=True)
 FILE = {"timezone": "Europe/Vienna", "lost_answers": (Unsure.LEAVE, 7), "posts": RATED}
+
+
+async def answer_bunch(session: AsyncSession) -> None:
+    await posts.hold_sites(session, [1])
+    (notice,) = [one for one in await notices.open_ones(session, 1) if one.kind == Kind.BUNCH]
+    held = await notices.one(session, 1, notice.id or 0)
+    assert held
+    assert await bunches.post_all(session, held, NOON)
+
+
+async def hold_another_back(session: AsyncSession) -> None:
+    await hold_connection(session)
+    await hold_site(session)
+    await hold_bunch_back(session)
+
+
 DEEDS: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
     "keep a file of settings": lambda session: choices.keep(session, 1, FILE, NOON),
     "tell ratings": lambda session: accounts.set_style(session, 1, to_json(RATED)),
@@ -160,6 +198,8 @@ DEEDS: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
     "say where to start": lambda session: starts.answer(session, 1, NOON, since=True),
     "say that posts are there": lambda session: gates.answer(session, 1, NOON, there=True),
     "believe": lambda session: connections.believe(session, 1, NOON),
+    "answer a bunch": answer_bunch,
+    "hold a bunch back": hold_another_back,
     "move on": lambda session: posts.move_on(session, NOON, USUAL),
     "send": lambda session: posts.due(session, NOON, 2),
     "ask about gates": lambda session: gates.ask(session, NOON),
@@ -173,9 +213,10 @@ async def test_nobody_waits_in_a_circle_with_the_work_of_a_poll_or_a_delivery(
     deed: str, on_postgres: Database
 ) -> None:
     store = on_postgres
-    await fill(store, posts_each=1)
+    await fill(store, posts_each=2)
     async with store.writing() as session:
         await connections.connect(session, 1, PERSON, KEYS, VAULT, START)
+        await bunches.hold_back(session, [1], await bunch_of(session))
         site = (await posts.hold_sites(session, [1]))[1]
         site.paused, site.gate_at, site.gate_shut_at = "for now", NOON, NOON
 
