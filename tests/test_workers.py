@@ -72,6 +72,8 @@ async def a_worker(stack: AsyncExitStack, world: World) -> Scheduler:
     worker.is_one_of_many = True
     stack.push_async_callback(bridge.close)
     stack.push_async_callback(worker.pulse.http.aclose)
+    # A test that failed may have left work behind, which would spoil the next one.
+    stack.push_async_callback(worker.finish)
     return worker
 
 

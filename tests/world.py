@@ -277,6 +277,8 @@ async def running_world(
         bridge, scheduler = assembled(settings, clock)
         stack.push_async_callback(bridge.close)
         stack.push_async_callback(scheduler.pulse.http.aclose)
+        # A test that failed may have left work behind, which would spoil the next one.
+        stack.push_async_callback(scheduler.finish)
         await admission.prepare(bridge.database, settings)
         pages = app_of(bridge, scheduler)
         client = await stack.enter_async_context(browser_for(pages))
