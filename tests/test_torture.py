@@ -23,7 +23,7 @@ from tests.torture.diary import Diary
 from tests.torture.fates import Where
 from tests.torture.keys import Keys
 from tests.torture.person import a_client
-from tests.torture.plans import LONG, SHORT, birth, life
+from tests.torture.plans import BRIEF, LONG, SHORT, birth, life
 from tests.torture.verdict import Verdict, judged, stories
 from tests.world import Clock, listening, origin, serving
 
@@ -31,18 +31,34 @@ ROOT = Path(__file__).parents[1]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ALWAYS_THE_SAME = "1"
 LINE = re.compile(
-    r"torture: seed=(?P<seed>\S+) kills=(?P<kills>\d+) faults=(?P<faults>\d+) plays=(?P<plays>\d+) "
-    r"posts=(?P<posts>\d+) reconnects=\d+ asked=\d+ lost=(?P<lost>\d+) doubled=(?P<doubled>\d+)"
+    r"torture: seed=(?P<seed>\S+) kills=(?P<kills>\d+) of_workers=(?P<of_workers>\d+) "
+    r"faults=(?P<faults>\d+) plays=(?P<plays>\d+) posts=(?P<posts>\d+) "
+    r"reconnects=\d+ asked=\d+ lost=(?P<lost>\d+) doubled=(?P<doubled>\d+)"
 )
 
 
 def test_after_a_storm_of_kills_and_faults_each_watch_is_on_its_site_exactly_once() -> None:
+    line = last_line_of_a_storm()
+
+    assert int(line["kills"]) >= 25
+    assert int(line["posts"]) >= SHORT.posts
+
+
+def test_after_a_storm_that_kills_workers_each_watch_is_on_its_site_exactly_once() -> None:
+    line = last_line_of_a_storm("--brief", "--database", "postgresql", "--workers", "3")
+
+    assert int(line["of_workers"]) >= 15
+    assert int(line["posts"]) >= BRIEF.posts
+
+
+def last_line_of_a_storm(*words: str) -> re.Match[str]:
+    """Return what a storm came to in which something went wrong and nothing was lost or doubled."""
     ended = subprocess.run(  # noqa: S603 - our own words
-        [sys.executable, "-m", "tests.torture", "--seed", ALWAYS_THE_SAME],
+        [sys.executable, "-m", "tests.torture", "--seed", ALWAYS_THE_SAME, *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 
@@ -51,10 +67,9 @@ def test_after_a_storm_of_kills_and_faults_each_watch_is_on_its_site_exactly_onc
     assert ended.returncode == 0, told
     assert line, told
     assert line["seed"] == ALWAYS_THE_SAME
-    assert int(line["kills"]) >= 25
     assert int(line["faults"]) > 0
-    assert int(line["posts"]) >= SHORT.posts
     assert (line["lost"], line["doubled"]) == ("0", "0")
+    return line
 
 
 async def test_the_person_waits_as_long_as_a_page_asks() -> None:

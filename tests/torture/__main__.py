@@ -1,4 +1,4 @@
-"""The command: ``python -m tests.torture [--long] [--seed SEED] [--database … --workers N]``."""
+"""The command: ``python -m tests.torture [--long|--brief] [--seed SEED] [--database … …]``."""
 
 import asyncio
 import secrets
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tests.torture.plans import LONG, SHORT
+from tests.torture.plans import BRIEF, LONG, SHORT
 from tests.torture.storm import torture
 
 
@@ -22,6 +22,7 @@ class Kind(StrEnum):
 def main(
     *,
     long: Annotated[bool, typer.Option(help="A thousand kills instead of some dozens.")] = False,
+    brief: Annotated[bool, typer.Option(help="A few lives, for workers in the tests.")] = False,
     seed: Annotated[str, typer.Option(help="Of a storm to be replayed.")] = "",
     database: Annotated[Kind, typer.Option(help="On which the bridge works.")] = Kind.SQLITE,
     workers: Annotated[int, typer.Option(help="Processes that share the work (PostgreSQL).")] = 0,
@@ -29,7 +30,8 @@ def main(
     """Torture the bridge and exit with 1 if anything was lost or doubled."""
     if workers and database is Kind.SQLITE:
         raise typer.BadParameter("workers need --database postgresql")
-    form = replace(LONG if long else SHORT, database=database, workers=workers)
+    length = LONG if long else BRIEF if brief else SHORT
+    form = replace(length, database=database, workers=workers)
     chosen = seed or secrets.token_hex(3)
     typer.echo(f"the {form.name} form, seed {chosen}")
     if not asyncio.run(torture(chosen, form)):

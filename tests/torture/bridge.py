@@ -37,10 +37,11 @@ class Mortal:
     ended: asyncio.Future[int] = field(default_factory=over)
     kills: int = 0
 
-    async def begin(self, death: Death | None) -> None:
-        """Begin a life, which may have an end of its own."""
+    async def begin(self, death: Death | None, *, is_patient: bool = False) -> None:
+        """Begin a life, which may have an end of its own; ``is_patient``: with usual deadlines."""
         assert self.nursery.stdin
-        self.nursery.stdin.write(f"{json.dumps({'death': death and asdict(death)})}\n".encode())
+        plan = json.dumps({"death": death and asdict(death), "is_patient": is_patient})
+        self.nursery.stdin.write(f"{plan}\n".encode())
         self.pid = int((await self.heard("began")).split()[1])
         self.ended = asyncio.ensure_future(self.end())
 
@@ -124,16 +125,21 @@ class Bridge:
         """How many lives were ended by SIGKILL."""
         return sum(one.kills for one in self.all)
 
+    @property
+    def kills_of_workers(self) -> int:
+        """How many of them were lives of workers."""
+        return sum(one.kills for one in self.workers)
+
     def next(self) -> Mortal:
         """Return the process whose turn it is to die before the others: a worker, if there is."""
         self.turn += 1
         return self.workers[self.turn % len(self.workers)] if self.workers else self.pages
 
-    async def begin(self, death: Death | None) -> None:
+    async def begin(self, death: Death | None, *, is_patient: bool = False) -> None:
         """Begin a life, in which one process may have an end of its own."""
         doomed = self.next()
         for one in self.all:
-            await one.begin(death if one is doomed else None)
+            await one.begin(death if one is doomed else None, is_patient=is_patient)
 
     async def strike(self) -> int:
         """End one process as a power cut does; the others go on. Return its exit code."""

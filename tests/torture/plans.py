@@ -85,6 +85,20 @@ SHORT = Form(
     copy_every=12,
     downtime_every=10,
 )
+# Where several processes share the work, each life ends with the kill of all of them.
+BRIEF = Form(
+    name="brief",
+    kills=32,
+    most_lives=40,
+    births=1,
+    old_plays=(40, 10, 20, 10, 120),
+    posts=15,
+    most_acts=4,
+    longest_beat=4,
+    busy_every=3,
+    copy_every=8,
+    downtime_every=10,
+)
 LONG = Form(
     name="long",
     kills=1000,

@@ -105,6 +105,12 @@ def live(listener: socket.socket, clock: SharedClock, part: Part, death: Death |
     server.run(sockets=[listener])
 
 
+def wait_as_usual() -> None:
+    """Give this process the deadlines that everybody has."""
+    for name in [name for name in os.environ if name.endswith("_DEADLINE")]:
+        del os.environ[name]
+
+
 def end_with(lifeline: int) -> None:
     """End this process when the harness has gone, however it went."""
 
@@ -137,11 +143,14 @@ def main(listener_number: int, lifeline: int, folder: Path, part: Part) -> None:
     for late in ("alembic.command", "app.indieweb.hfeed", "app.oauth.client", "apprise"):
         import_module(late)
     for line in sys.stdin:
-        plan = json.loads(line)["death"]
-        death = Death(Point(plan["point"]), plan["nth"]) if plan else None
+        plan = json.loads(line)
+        end = plan["death"]
+        death = Death(Point(end["point"]), end["nth"]) if end else None
 
-        def begin(death: Death | None = death) -> None:
+        def begin(death: Death | None = death, *, is_patient: bool = plan["is_patient"]) -> None:
             end_with(lifeline)
+            if is_patient:
+                wait_as_usual()
             live(listener, clock, part, death)
 
         child = forked(begin)

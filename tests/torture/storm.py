@@ -5,7 +5,7 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -37,7 +37,7 @@ POLL_INTERVAL = timedelta(minutes=30)
 STILL = 0.12  # seconds
 LONGEST_REQUEST = 5  # seconds
 LONGEST_VISIT = 5  # seconds
-LONGEST_START = 20  # seconds
+LONGEST_START = 60  # seconds
 # Whoever opens a gate at last has some hundred posts sent, one by one.
 LONGEST_REPOSE = 60  # seconds
 TOKEN_LIFE = timedelta(hours=5)
@@ -133,7 +133,7 @@ class Storm:
         A list without any post of ours proves nothing, so there is one before the storm.
         """
         self.network.begin(())
-        await self.bridge.begin(None)
+        await self.bridge.begin(None, is_patient=True)
         for person, diary in zip(self.people, self.diaries, strict=True):
             diary.start = floored(self.clock.world())
             await person.arrive()
@@ -224,7 +224,15 @@ class Storm:
         await self.network.arrive()
         if beat.checks is not None:
             await self.meanwhile(self.people[beat.checks].check_now())
-        await self.meanwhile(self.network.quiet(STILL, self.form.longest_beat))
+        await self.meanwhile(self.settle())
+
+    async def settle(self) -> None:
+        """Return when the bridge is still and has taken all that is due, or has had its time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.form.longest_beat):
+                await self.network.quiet(STILL, LONGEST_REQUEST)
+                while is_due(self.bridge.database, self.clock.bridge()):
+                    await self.network.quiet(STILL, LONGEST_REQUEST)
 
     async def finish(self, plan: Life) -> None:
         """End a life that is not over yet, as its plan says; none ends without a cause."""
@@ -271,7 +279,8 @@ class Storm:
         # What the last life had begun is nobody's when its leases have run out.
         self.clock.passes(timedelta(minutes=20))
         self.network.begin(())
-        await self.bridge.begin(None)
+        # No neighbour hesitates now; who is slow is slow because this machine is busy.
+        await self.bridge.begin(None, is_patient=True)
         await self.healthy()
         for number, step in enumerate(CALM):
             if number % 3 == 0:
@@ -290,7 +299,8 @@ class Storm:
         ends = asyncio.get_running_loop().time() + LONGEST_REPOSE
         while asyncio.get_running_loop().time() < ends:
             await self.network.quiet(STILL, self.form.longest_beat)
-            if not is_at_work(self.bridge.database, self.clock.world()):
+            now, database = self.clock.world(), self.bridge.database
+            if not is_at_work(database, now) and not is_due(database, now):
                 return
 
 
@@ -304,6 +314,26 @@ AT_WORK = """
         AND site.gate_at IS NULL AND site.locked IS NULL AND site.paused IS NULL
         AND (site.next_send_at IS NULL OR site.next_send_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00')
 """
+
+
+# What nobody has taken yet: it is taken at the next look for work, of whoever looks next.
+DUE = """
+    SELECT 1 FROM connection WHERE locked IS NULL AND polling_until IS NULL
+        AND next_poll_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00'
+    UNION SELECT 1 FROM site WHERE locked IS NULL AND looking_until IS NULL
+        AND look_due_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00'
+        AND (resume_at IS NULL OR resume_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00')
+    UNION SELECT 1 FROM post JOIN site ON site.account_id = post.account_id
+        WHERE post.state = 'queued' AND post.due_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00'
+        AND site.gate_at IS NULL AND site.locked IS NULL AND site.paused IS NULL
+        AND (site.resume_at IS NULL OR site.resume_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00')
+        AND (site.next_send_at IS NULL OR site.next_send_at <= '{now:%Y-%m-%d %H:%M:%S.%f}+00')
+"""
+
+
+def is_due(database: str, now: datetime) -> bool:
+    """Tell whether there is something to do that nobody has taken yet."""
+    return books.is_there(database, DUE.format(now=now))
 
 
 def is_at_work(database: str, now: datetime) -> bool:
@@ -441,7 +471,8 @@ def summary(storm: Storm, verdict: Verdict) -> str:
     reconnects = sum(person.reconnects for person in storm.people)
     asked = sum(len(person.asked) for person in storm.people)
     return (
-        f"torture: seed={storm.seed} kills={storm.bridge.kills} faults={faults} plays={plays} "
+        f"torture: seed={storm.seed} kills={storm.bridge.kills} "
+        f"of_workers={storm.bridge.kills_of_workers} faults={faults} plays={plays} "
         f"posts={verdict.posts} reconnects={reconnects} asked={asked} lost={verdict.lost} "
         f"doubled={verdict.doubled}"
     )
