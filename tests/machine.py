@@ -1,15 +1,45 @@
 """An operator's machine, on which commands are run as people run them."""
 
 import asyncio
+import atexit
+import json
 import os
 import sqlite3
+import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 from app import database, migrate
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 120  # seconds
+
+
+@cache
+def nursery() -> Path:
+    """Return where `tests.nursery` is to be found, which runs until the tests end."""
+    folder = Path(mkdtemp(prefix="ownyourtrakt-nursery-"))
+    door = folder / "door"
+    process = subprocess.Popen(  # noqa: S603 - our own words
+        [sys.executable, "-m", "tests.nursery", str(door)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin
+    assert process.stdout
+    assert process.stdout.readline() == b"ready\n"
+
+    def end() -> None:
+        process.communicate()
+        rmtree(folder)
+
+    atexit.register(end)
+    return door
 
 
 @dataclass(frozen=True)
@@ -51,16 +81,18 @@ class Machine:
             "DATABASE_URL": self.url,
             "TRAKT_CLIENT_ID": "client",
         }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app", *words,
-            cwd=self.folder,
-            env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), **settings, **values},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        said, complaint = await process.communicate()
-        return Ended(process.returncode or 0, said.decode(), complaint.decode())
+        order = {
+            "words": words,
+            "folder": str(self.folder),
+            "environment": {"PATH": os.defpath, "PYTHONPATH": str(ROOT), **settings, **values},
+        }
+        reader, writer = await asyncio.open_unix_connection(nursery())
+        async with asyncio.timeout(PATIENCE):
+            writer.write(f"{json.dumps(order)}\n".encode())
+            told = json.loads(await reader.read())
+        writer.close()
+        await writer.wait_closed()
+        return Ended(*told)
 
     def migrate(self) -> None:
         database.prepare(self.url)
