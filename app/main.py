@@ -140,8 +140,14 @@ def check(settings: Settings) -> None:
 def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
     """Return the app that shows ``bridge`` and runs ``scheduler`` while it is started."""
     settings = bridge.settings
+    # A look at a site for one watch comes before what a person decides about it.
+    parts = (signin, connect, site, questions, history, pages)
+    choices = (style, rules, file, abilities, trial, notifications)
+    every = (*parts, *choices, health, operator, posters)
     app = FastAPI(
         title="OwnYourTrakt",
+        # As they are: included, each would be made anew.
+        routes=[route for part in every for route in part.router.routes],
         lifespan=partial(lifespan, bridge, scheduler),
         docs_url=None,
         redoc_url=None,
@@ -150,11 +156,6 @@ def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.bridge = bridge
-    # A look at a site for one watch comes before what a person decides about it.
-    parts = (signin, connect, site, questions, history, pages)
-    choices = (style, rules, file, abilities, trial, notifications)
-    for part in (*parts, *choices, health, operator, posters):
-        app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Door, bridge=bridge)
     app.add_middleware(SecurityHeaders, secure=settings.secure)

@@ -82,16 +82,17 @@ class SimulatedSite:
         self.shelf = Shelf(origin, now=now, habits=habits)
         self.micropub = Micropub(self.shelf, now=now, habits=habits, token=self.indieauth.token)
         self.media = Media(origin, token=self.indieauth.token)
-        self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        self.app.add_exception_handler(Refused, refusal)
-        self.app.add_middleware(Door, record=self.record)
-        for routes in (
+        routers = (
             self.indieauth.routes(),
             self.micropub.routes(),
             self.media.routes(),
             self.routes(),
-        ):
-            self.app.include_router(routes)
+        )
+        # As they are: included, each would be made a second time.
+        routes = [route for router in routers for route in router.routes]
+        self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=routes)
+        self.app.add_exception_handler(Refused, refusal)
+        self.app.add_middleware(Door, record=self.record)
 
     @property
     def posts(self) -> list[Post]:

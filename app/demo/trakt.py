@@ -76,9 +76,9 @@ class SimulatedTrakt:
         self, host: Host, refusal: Callable[[Request], Response | None], *routers: APIRouter
     ) -> FastAPI:
         """Return the app of one host."""
-        site = FastAPI(openapi_url=None)
-        for router in routers:
-            site.include_router(router)
+        # As they are: included, each would be made a second time.
+        routes = [route for router in routers for route in router.routes]
+        site = FastAPI(openapi_url=None, routes=routes)
         site.add_middleware(Door, host=host, record=self.record, now=self.now, refusal=refusal)
         return site
 
