@@ -55,9 +55,10 @@ from app.notices import Kind as Notice
 from app.outbox import backoff, jittered
 from app.refresh import Neighbour, Refresher
 from app.sources.trakt import Page, Totals, Trakt
-from app.store import bunches, connections, notices, posts, sightings, watches
+from app.store import accounts, bunches, connections, notices, posts, sightings, watches
 from app.store.connections import Turn
-from app.tables import ConnectionRow
+from app.store.watches import News
+from app.tables import AccountRow, ConnectionRow
 from app.together import Together
 from app.waits import Waits
 from app.watch import Stamps, Watch
@@ -254,7 +255,9 @@ class Poller:
             ours = [(rows[one[0].id], one) for one in finished if one[0].id in rows]
             ours.sort(key=lambda one: one[0].account_id)
             asked = await hold_people(session, [(row, reading) for row, (_, reading, _) in ours])
-            new = {row.id: await self.conclude(session, row, one, now) for row, one in ours}
+            new = await keep_new(session, [(row, one[0], one[2]) for row, one in ours], now)
+            for row, one in ours:
+                await self.conclude(session, row, one, now)
             doubts = await sightings.next_doubts(session, rows)
             for row, (turn, reading, _) in ours:
                 if reading.findings.unbelieved or row.account_id in asked:
@@ -268,19 +271,14 @@ class Poller:
 
     async def conclude(
         self, session: AsyncSession, row: ConnectionRow, finished: Finished, now: datetime
-    ) -> int:
-        """Write all that follows from a turn, but for its time; return how much was new."""
-        turn, reading, added = finished
-        new = 0
-        connections.began(row, turn)
+    ) -> None:
+        """Write all that follows from a turn, but for its time and what was new."""
+        turn, reading, _ = finished
         if reading.findings != Findings():
-            together = await bunches.gather(session, row, added, now)
-            new = (await watches.keep(session, row, added, now, together)).new
             confirm_at = now + self.waits.second_opinion
             await sightings.settle(session, row, reading.findings, now, confirm_at)
         row.check_found = await check_found(session, row, reading)
         concluded(row, turn.connection, reading, now, self.waits)
-        return new
 
     async def keep(self, turn: Turn, added: Sequence[Read]) -> int:
         """Store what is new, which comes the oldest first; return how much it was."""
@@ -294,9 +292,13 @@ class Poller:
                 await posts.hold_sites(session, [row.account_id])
                 connections.began(row, turn)
                 if start == 0:
-                    together = await bunches.gather(session, row, added, now)
+                    fresh = (await watches.unseen(session, {turn.id: added}))[turn.id]
+                    account = await session.get(AccountRow, row.account_id)
+                    together = await bunches.gather(session, row, account, fresh, now)
                 portion = added[start : start + PORTION]
-                new += (await watches.keep(session, row, portion, now, together)).new
+                fresh = (await watches.unseen(session, {turn.id: portion}))[turn.id]
+                await watches.keep(session, [News(row, fresh, together)], now)
+                new += len(fresh)
         return new
 
     async def archive(self, turn: Turn) -> None:
@@ -323,10 +325,12 @@ class Poller:
                 await posts.hold_sites(session, [held.account_id])
                 known = await sightings.known(session, turn.id, told, plan.targets)
                 findings = reconcile(told, known, plan, now)
-                together = await bunches.gather(session, held, findings.added, now)
-                kept = await watches.keep(session, held, findings.added, now, together)
+                fresh = (await watches.unseen(session, {turn.id: findings.added}))[turn.id]
+                account = await session.get(AccountRow, held.account_id)
+                together = await bunches.gather(session, held, account, fresh, now)
+                await watches.keep(session, [News(held, fresh, together)], now)
                 await sightings.settle(session, held, findings, now, now)
-                archived(held, page, now, kept.new)
+                archived(held, page, now, len(fresh))
         self.metrics.ended("archive")
 
     async def maybe_moved(self, turn: Turn, told: Mapping[str, Read]) -> frozenset[Target]:
@@ -427,6 +431,27 @@ async def hold_people(
         return set()
     await posts.hold_sites(session, changed)
     return await notices.accounts_with(session, changed, (Notice.BUNCH, Notice.ABSENT))
+
+
+async def keep_new(
+    session: AsyncSession,
+    ended: Sequence[tuple[ConnectionRow, Turn, Sequence[Read]]],
+    now: datetime,
+) -> dict[int, int]:
+    """Keep what was new in turns that ended together; return how much by the connections' ids."""
+    for row, turn, _ in ended:
+        connections.began(row, turn)
+    fresh = await watches.unseen(session, {turn.id: added for _, turn, added in ended if added})
+    told = [(row, fresh[turn.id]) for row, turn, _ in ended if fresh.get(turn.id)]
+    if told:
+        people = await accounts.several(session, [row.account_id for row, _ in told])
+        together = [
+            await bunches.gather(session, row, people.get(row.account_id), one, now)
+            for row, one in told
+        ]
+        news = [News(row, one, shows) for (row, one), shows in zip(told, together, strict=True)]
+        await watches.keep(session, news, now)
+    return {connection_id: len(one) for connection_id, one in fresh.items()}
 
 
 async def tell_absences(

@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
+# So many moments pass between two transactions: whoever is alone need not wait for that.
+BETWEEN = 5
+
 Work = Callable[[Sequence[T]], Awaitable[Sequence[R]]]
 
 
@@ -25,6 +28,8 @@ class Together(Generic[T, R]):
     work: Work[T, R]
     waiting: list[tuple[T, asyncio.Future[R]]] = field(default_factory=list)
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    next_at: float = 0
 
     async def do(self, one: T) -> R:
         """Return what ``work`` returns for one, when it has been done with others."""
@@ -37,10 +42,15 @@ class Together(Generic[T, R]):
         return await done
 
     async def hand_on(self) -> None:
-        """Wait a moment for others, then do all."""
-        await asyncio.sleep(self.moment.total_seconds())
-        taken, self.waiting = self.waiting, []
-        await self.settle(taken)
+        """Wait a moment for others, and until those before have been done for some, then do all."""
+        loop, moment = asyncio.get_running_loop(), self.moment.total_seconds()
+        await asyncio.sleep(moment)
+        # The busier it is, the more go together.
+        async with self.turn:
+            await asyncio.sleep(self.next_at - loop.time())
+            taken, self.waiting = self.waiting, []
+            await self.settle(taken)
+            self.next_at = loop.time() + BETWEEN * moment
 
     async def settle(self, taken: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
         """Do the work and tell everyone what came of theirs."""

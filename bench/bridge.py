@@ -12,6 +12,7 @@ from sqlmodel import col
 
 from app import database, migrate
 from app import settings as config
+from app.abilities import MOST_POSTS, Abilities, to_json
 from app.grants import Pair
 from app.main import assembled
 from app.outbox import State
@@ -110,7 +111,8 @@ async def move_in(
 ) -> None:
     """Sign everybody in and connect them, as the pages would do.
 
-    With ``read_up_to``, Trakt's stamp of both kinds, their histories were read long ago.
+    With ``read_up_to``, Trakt's stamp of both kinds, they have been here for a while: their
+    histories were read, and what their sites can do is known.
     """
     now, vault = bridge.now(), bridge.vault
     async with bridge.database.writing() as session:
@@ -126,6 +128,10 @@ async def move_in(
             update(SiteRow).values(wants_all=False, adopted_at=now, look_due_at=None)
         )
         if read_up_to:
+            # Of each site three posts were looked at, and it was asked what it can do.
+            for row in (await session.scalars(select(SiteRow))).all():
+                known = Abilities(row.micropub, asked_at=now, posts=MOST_POSTS)
+                row.abilities = to_json(known)
             await session.execute(
                 update(ConnectionRow).values(
                     movies_stamp=read_up_to,

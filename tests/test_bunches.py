@@ -13,6 +13,7 @@ from app.diff import Findings
 from app.notices import Kind
 from app.outbox import State, Why
 from app.store import bunches, notices, posts, sightings, watches
+from app.store.watches import News
 from app.tables import AccountRow, ConnectionRow, NoticeRow, PostRow, SiteRow
 from app.watch import Episode, Ids, Watch
 from app.watch import Show as Series
@@ -153,8 +154,8 @@ async def fill(store: Database, number: int = 33) -> None:
         session.add_all([row, site])
         await session.flush()
         now = NOON + timedelta(hours=2)
-        together = await bunches.gather(session, row, read, now)
-        await watches.keep(session, row, read, now, together)
+        together = await bunches.gather(session, row, None, read, now)
+        await watches.keep(session, [News(row, read, together)], now)
 
 
 async def question(store: Database) -> NoticeRow:

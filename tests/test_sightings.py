@@ -8,7 +8,7 @@ from app.database import Database
 from app.diff import KINDS, Findings, Known, Read, Target
 from app.outbox import State, Why
 from app.store import sightings, watches
-from app.store.watches import Listed
+from app.store.watches import Listed, News
 from app.tables import AccountRow, ConnectionRow
 from app.watch import Episode, Ids, Movie, Show, Unreadable, Watch
 from tests.conftest import NOON
@@ -47,7 +47,8 @@ async def keep(store: Database, *read: Read) -> list[Known]:
     async with store.writing() as session:
         row = await session.get(ConnectionRow, 1)
         assert row is not None
-        await watches.keep(session, row, read, LATER)
+        fresh = await watches.unseen(session, {1: read})
+        await watches.keep(session, [News(row, fresh[1], {})], LATER)
     return await known(store)
 
 

@@ -63,3 +63,20 @@ async def test_a_caller_that_is_cancelled_does_not_undo_what_is_being_saved() ->
     assert await second == "4"
     assert book.transactions == [[2, 4]]
     assert not together.under_way
+
+
+async def test_what_arrives_while_others_are_saved_is_one_transaction_after_them() -> None:
+    book = Book()
+    book.gate.clear()
+    together = Together(AT_ONCE, book.write)
+
+    saved = [asyncio.create_task(together.do(2))]
+    for number in (4, 6):
+        # The moment for which each waits for others is over.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        saved.append(asyncio.create_task(together.do(number)))
+    book.gate.set()
+    await asyncio.gather(*saved)
+
+    assert book.transactions == [[2], [4, 6]]

@@ -1,5 +1,6 @@
 """Accounts with their sites, and who may come in."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -98,6 +99,12 @@ async def account_of(session: AsyncSession, me: str, now: datetime) -> AccountRo
         # They signed in twice at once; the other one was first.
         return (await session.scalars(known)).one()
     return made
+
+
+async def several(session: AsyncSession, keys: Collection[int]) -> dict[int, AccountRow]:
+    """Return these accounts by their ids."""
+    found = await session.scalars(select(AccountRow).where(col(AccountRow.id).in_(keys)))
+    return {account.id or 0: account for account in found}
 
 
 async def account(session: AsyncSession, key: int) -> tuple[AccountRow, SiteRow] | None:

@@ -24,15 +24,17 @@ UNPOSTED = "You decided to keep it unposted, with others of its show."
 
 
 async def gather(
-    session: AsyncSession, connection: ConnectionRow, read: Sequence[Read], now: datetime
+    session: AsyncSession,
+    connection: ConnectionRow,
+    account: AccountRow | None,
+    fresh: Sequence[Read],
+    now: datetime,
 ) -> dict[str, int]:
-    """Return the shows of which too much becomes known with ``read``, with their open notices.
+    """Return the shows of which too much becomes known with ``fresh``, with their open notices.
 
     What became known since the connection began to read counts too, and waits with the others as
-    far as it was not sent. Call it before ``read`` is kept.
+    far as it was not sent. Call it before ``fresh`` is kept.
     """
-    fresh = await watches.unseen(session, connection, read)
-    account = await session.get(AccountRow, connection.account_id) if fresh else None
     names: dict[str, str] = {}
     numbers: Counter[str] = Counter()
     for item, _ in fresh:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -86,11 +86,17 @@ async def recognise(session: AsyncSession, watches: Sequence[WatchRow], now: dat
     watches = [watch for watch in watches if watch.work is not None]
     if not watches:
         return 0
+    # Most sites show nothing that was not posted here, and then nothing is to be compared.
+    shows = exists().where(col(FoundRow.account_id) == col(AccountRow.id))
     found = await session.scalars(
-        select(AccountRow).where(col(AccountRow.id).in_({watch.account_id for watch in watches}))
+        select(AccountRow).where(
+            col(AccountRow.id).in_({watch.account_id for watch in watches}), shows
+        )
     )
     accounts = {account.id: account for account in found}
-    known = await with_posts(session, watches)
+    known = await with_posts(session, [one for one in watches if one.account_id in accounts])
+    if not known:
+        return 0
     told = [told_of(one, accounts.get(one.watch.account_id)) for one in known]
     rows = await session.scalars(
         select(FoundRow).where(

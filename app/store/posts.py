@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, exists, select, update
+from sqlalchemy import ColumnElement, case, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -266,9 +266,14 @@ async def tell_all(
     told: dict[int | None, list[int]] = {}
     for post_id, watch_id in found:
         told.setdefault(post_id, []).append(watch_id or 0)
-    for post_id, said, exchange in lines:
-        for watch_id in told.get(post_id, []):
-            session.add(EventRow(watch_id=watch_id, said=said, at=at, exchange=exchange))
+    events = [
+        {"watch_id": watch_id, "said": said, "at": at, "exchange": exchange}
+        for post_id, said, exchange in lines
+        for watch_id in told.get(post_id, [])
+    ]
+    if events:
+        # Nobody asks for their ids, for which SQLite would be told one after the other.
+        await session.execute(insert(EventRow), events)
 
 
 async def move_on(session: AsyncSession, now: datetime, waits: Waits) -> None:

@@ -1,7 +1,8 @@
 """What sources said, for comparing with what they say today, and what follows for the watches."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, or_, select
@@ -13,9 +14,6 @@ from app.outbox import REMOVED, Post, Standing, State, Why, planned, removed
 from app.store import posts, watches
 from app.tables import ConnectionRow, PostRow, SightingRow
 from app.watch import Unreadable, Watch
-
-# Fewer than the values that SQLite takes in one statement.
-AT_ONCE = 1000
 
 
 async def plays(
@@ -31,7 +29,7 @@ async def plays(
             )
         )
         # In parts: whoever else has something to do comes in between.
-        async for part in rows.partitions(AT_ONCE):
+        async for part in rows.partitions(watches.AT_ONCE):
             for item, show, at in part:
                 named: str = item or ""
                 found[named, at] += 1
@@ -64,7 +62,7 @@ async def known(
     """Return the sightings with these keys, and all of what was asked for by id."""
     found: dict[int, Known] = {}
     ways: list[ColumnElement[bool]] = [
-        col(SightingRow.key).in_(part) for part in portions(sorted(keys))
+        col(SightingRow.key).in_(part) for part in watches.portions(sorted(keys))
     ]
     if targets:
         ways.append(or_(*asked_for(targets)))
@@ -97,12 +95,6 @@ def known_as(row: SightingRow) -> Known:
         is_gone=row.gone_at is not None,
         is_readable=row.trouble is None,
     )
-
-
-def portions(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the values in parts that fit into one statement."""
-    for start in range(0, len(values), AT_ONCE):
-        yield values[start : start + AT_ONCE]
 
 
 async def doubted(
@@ -162,6 +154,8 @@ async def settle(
 
     What is absent is asked for again at ``confirm_at``.
     """
+    if replace(findings, added=()) == Findings():
+        return
     for one in findings.back:
         await bring_back(session, connection, one, now)
     for one, read in findings.moved:

@@ -1,12 +1,11 @@
 """Watches and what their sources said: kept as they come, listed, counted, looked into."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -34,57 +33,55 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 WAITS_FOR_ANSWER = "Many plays of this show became known at once; it waits for your answer."
 # What a list may be narrowed to, beside states: watches that their source no longer shows.
 REMOVED = "removed"
-NO_BUNCHES: Mapping[str, int] = MappingProxyType({})
 
+# Fewer than the values that SQLite takes in one statement.
+AT_ONCE = 1000
+
+T = TypeVar("T")
 Listing = TypeVar("Listing", bound=Select[*tuple[Any, ...]])
 Listed = tuple[WatchRow, PostRow | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What became of one batch of history items."""
+class News:
+    """What a connection told for the first time, see `unseen`.
 
-    new: int
-    queued: int
-
-
-async def keep(
-    session: AsyncSession,
-    connection: ConnectionRow,
-    read: Sequence[Read],
-    now: datetime,
-    bunches: Mapping[str, int] = NO_BUNCHES,
-) -> Kept:
-    """Store what a source said, each viewing once, with the posts that are to tell of them.
-
-    Saying it again changes nothing, so a poll can be repeated at will. ``bunches`` are shows of
-    which too much became known at once, with the notice that asks what to do.
+    ``bunches`` are shows of which too much became known at once, with the notice that asks what
+    to do.
     """
-    fresh = await unseen(session, connection, read)
-    made = [row_of(connection, item, now) for item, _ in fresh]
-    posts = [post for _, post in made if post]
-    for (item, _), (_, post) in zip(fresh, made, strict=True):
-        if post and (notice_id := bunches.get(show_in(item) or "")):
+
+    connection: ConnectionRow
+    fresh: Sequence[Read]
+    bunches: Mapping[str, int]
+
+
+async def keep(session: AsyncSession, news: Sequence[News], now: datetime) -> None:
+    """Store what became known, each viewing once, with the posts that are to tell of them."""
+    told = [(one, item, payload) for one in news for item, payload in one.fresh]
+    made = [row_of(one.connection, item, now) for one, item, _ in told]
+    for (one, item, _), (_, post) in zip(told, made, strict=True):
+        if post and (notice_id := one.bunches.get(show_in(item) or "")):
             hold_back(post, notice_id)
-    session.add_all(posts)
+    session.add_all([post for _, post in made if post])
     await session.flush()
     for watch, post in made:
         watch.post_id = post.id if post else None
         session.add(watch)
     await session.flush()
-    for (item, payload), (watch, _) in zip(fresh, made, strict=True):
+    sightings = []
+    for (one, item, payload), (watch, _) in zip(told, made, strict=True):
         row = SightingRow(
-            connection_id=connection.id or 0,
+            connection_id=one.connection.id or 0,
             watch_id=watch.id or 0,
             key=item.key,
             seen_at=now,
             payload=payload,
         )
         describe(row, item)
-        session.add(row)
-    await session.flush()
+        sightings.append(row.model_dump(exclude={"id"}))
+    if sightings:
+        await session.execute(insert(SightingRow), sightings)
     await found.recognise(session, [watch for watch, _ in made], now)
-    return Kept(new=len(fresh), queued=len(posts))
 
 
 def describe(row: SightingRow, item: Watch | Unreadable) -> None:
@@ -107,17 +104,35 @@ def hold_back(post: PostRow, notice_id: int) -> None:
 
 
 async def unseen(
-    session: AsyncSession, connection: ConnectionRow, read: Sequence[Read]
-) -> list[Read]:
-    """Return the items of ``read`` that this connection has not told before, each once."""
-    by_key = {item.key: (item, payload) for item, payload in read}
-    known = await session.scalars(
-        select(col(SightingRow.key)).where(
-            col(SightingRow.connection_id) == connection.id, col(SightingRow.key).in_(by_key)
+    session: AsyncSession, told: Mapping[int, Sequence[Read]]
+) -> dict[int, list[Read]]:
+    """Return, by the ids of connections, what each has not told before, each item once.
+
+    What is kept of that makes it seen, so a poll can be repeated at will.
+    """
+    by_key = {
+        (connection_id, item.key): (item, payload)
+        for connection_id, read in told.items()
+        for item, payload in read
+    }
+    name = tuple_(col(SightingRow.connection_id), col(SightingRow.key))
+    seen: set[tuple[int, str]] = set()
+    for part in portions(list(by_key)):
+        found = await session.execute(
+            select(col(SightingRow.connection_id), col(SightingRow.key)).where(name.in_(part))
         )
-    )
-    seen = set(known)
-    return [item for key, item in by_key.items() if key not in seen]
+        seen |= {(row[0], row[1]) for row in found}
+    fresh: dict[int, list[Read]] = {connection_id: [] for connection_id in told}
+    for key, one in by_key.items():
+        if key not in seen:
+            fresh[key[0]].append(one)
+    return fresh
+
+
+def portions(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield the values in parts that fit into one statement."""
+    for start in range(0, len(values), AT_ONCE):
+        yield values[start : start + AT_ONCE]
 
 
 def row_of(
