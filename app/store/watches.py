@@ -184,6 +184,10 @@ def watch_of(row: WatchRow) -> Watch | None:
     return Watch(row.source, row.key, row.watched_at, from_json(row.work), about)
 
 
+# Made once, see `store.posts`.
+BEFORE = aliased(WatchRow)
+
+
 async def earlier(
     session: AsyncSession, rows: Collection[WatchRow]
 ) -> dict[int, list[datetime | None]]:
@@ -192,24 +196,23 @@ async def earlier(
     Of two in one minute, the one that was told first is the first. Before a watch without a date
     nothing is known.
     """
-    before = aliased(WatchRow)
     found = await session.execute(
-        select(col(WatchRow.id), col(before.watched_at))
+        select(col(WatchRow.id), col(BEFORE.watched_at))
         .join(
-            before,
-            (col(before.account_id) == col(WatchRow.account_id))
-            & (col(before.work_key) == col(WatchRow.work_key)),
+            BEFORE,
+            (col(BEFORE.account_id) == col(WatchRow.account_id))
+            & (col(BEFORE.work_key) == col(WatchRow.work_key)),
         )
         .where(
             col(WatchRow.id).in_([row.id for row in rows]),
             col(WatchRow.watched_at).is_not(None),
-            col(before.id) != col(WatchRow.id),
-            col(before.removed_at).is_(None),
-            col(before.watched_at).is_(None)
-            | (col(before.watched_at) < col(WatchRow.watched_at))
+            col(BEFORE.id) != col(WatchRow.id),
+            col(BEFORE.removed_at).is_(None),
+            col(BEFORE.watched_at).is_(None)
+            | (col(BEFORE.watched_at) < col(WatchRow.watched_at))
             | (
-                (col(before.watched_at) == col(WatchRow.watched_at))
-                & (col(before.id) < col(WatchRow.id))
+                (col(BEFORE.watched_at) == col(WatchRow.watched_at))
+                & (col(BEFORE.id) < col(WatchRow.id))
             ),
         )
     )
