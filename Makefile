@@ -46,7 +46,7 @@ screenshots: .venv/dev  ## Take the pictures of README and docs anew (needs Chro
 
 lock:  ## Renew the locked requirements (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header pyproject.toml --output-file requirements.txt
+		--no-header --extra postgres pyproject.toml --output-file requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --extra dev --constraint requirements.txt pyproject.toml \
 		--output-file requirements-dev.txt

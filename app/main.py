@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_network
@@ -32,7 +32,7 @@ from app.publish import Publisher
 from app.pulse import Pulse
 from app.refresh import Refresher
 from app.scheduler import Errand, Scheduler
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.sources.budget import Budget
 from app.sources.trakt import Trakt
 from app.store import connections
@@ -89,8 +89,12 @@ def create_app(
     return app_of(replace(bridge, has_scheduler=with_scheduler), scheduler)
 
 
-async def work(settings: Settings, now: Callable[[], datetime] = utcnow) -> None:
+async def work(
+    settings: Settings, now: Callable[[], datetime] = utcnow, *, with_jobs: bool = False
+) -> None:
     """Do what is due beside other workers, without pages, until SIGTERM or Ctrl-C.
+
+    ``with_jobs``: it is handed out by PgQueuer, which must be installed.
 
     Raises:
         SettingsError: as `create_app`.
@@ -99,6 +103,8 @@ async def work(settings: Settings, now: Callable[[], datetime] = utcnow) -> None
     check(settings)
     bridge, scheduler = assembled(settings, now)
     scheduler.is_one_of_many = True
+    if with_jobs:
+        scheduler = jobs_of(scheduler, settings.database_url)
     for number in (SIGTERM, SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, scheduler.stop)
     try:
@@ -106,6 +112,23 @@ async def work(settings: Settings, now: Callable[[], datetime] = utcnow) -> None
         await scheduler.finish()
     finally:
         await closed(bridge, scheduler)
+
+
+def jobs_of(scheduler: Scheduler, url: str) -> Scheduler:
+    """Return a scheduler with the same parts that offers and takes jobs of PgQueuer.
+
+    Raises SettingsError where that is not installed.
+    """
+    try:
+        from app.jobs import JobScheduler  # noqa: PLC0415 - it needs an extra
+    except ImportError as error:
+        raise SettingsError(
+            f"--queue needs the package pgqueuer ({error}): run pip install pgqueuer, or leave "
+            "--queue away, which does the same without it"
+        ) from None
+    return JobScheduler(
+        **{one.name: getattr(scheduler, one.name) for one in fields(scheduler)}, url=url
+    )
 
 
 async def errand(

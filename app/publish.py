@@ -1,7 +1,7 @@
 """Put a post on the site: claim it, send it, judge the answer, write down what became of it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -105,8 +105,20 @@ class Publisher:
     def __post_init__(self) -> None:
         self.saving = Together(self.waits.together, self.settle_all)
 
-    async def claim(self, most: int = 1) -> list[Sending | Fetching]:
-        """Return up to ``most`` attempts or errands, each for another site and noted as begun."""
+    async def waiting(self, most: int) -> Sequence[int]:
+        """Return up to ``most`` accounts whose site may be sent a post now."""
+        now = self.now()
+        async with self.database.writing() as session:
+            await posts.move_on(session, now, self.waits)
+            return (await session.scalars(posts.waiting(now, most))).all()
+
+    async def claim(
+        self, most: int = 1, only: Collection[int] | None = None
+    ) -> list[Sending | Fetching]:
+        """Return up to ``most`` attempts or errands, each for another site and noted as begun.
+
+        ``only``: for the sites of these accounts.
+        """
         now = self.now()
         attempts: list[Sending | Fetching] = []
         if most <= 0:
@@ -115,7 +127,7 @@ class Publisher:
             await posts.move_on(session, now, self.waits)
             # A post that turns out not to be sent makes room for the next one of its site.
             while len(attempts) < most and (
-                due := await posts.due(session, now, most - len(attempts))
+                due := await posts.due(session, now, most - len(attempts), only)
             ):
                 attempts += await self.begin(session, due, now)
         return attempts

@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,7 +23,8 @@ from app.look import Looker
 from app.metrics import Metrics
 from app.notify import Notifier
 from app.poll import Poller
-from app.publish import Publisher
+from app.posters import Fetching
+from app.publish import Publisher, Sending
 from app.pulse import Pulse
 from app.rotate import judge_all
 from app.sources.budget import affordable
@@ -220,9 +221,7 @@ class Scheduler:
         if due.looks:
             await self.start_looks()
         if due.posts:
-            for attempt in await self.publisher.claim(POSTS - len(self.posts)):
-                # A bug leaves the post to its lease: nobody knows whether it was sent.
-                self.start(self.posts, self.guarded("post", self.publisher.deliver(attempt)))
+            await self.start_posts()
         if due.notices and len(self.tellings) < TELLINGS:
             self.start(self.tellings, self.guarded("tell", self.notifier.tell_due()))
         return due
@@ -230,9 +229,22 @@ class Scheduler:
     async def start_polls(self) -> None:
         """Poll the connections whose turn it is."""
         for turn in await self.claimed(connections.claim_polls, self.places()):
-            poll, trouble = self.poller.poll(turn), partial(self.poller.note_trouble, turn)
-            park = partial(connections.park, turn=turn)
-            self.start(self.polls, self.guarded("poll", poll, trouble, park))
+            self.start_poll(turn)
+
+    def start_poll(self, turn: connections.Turn) -> asyncio.Task[None]:
+        """Poll a connection."""
+        poll, trouble = self.poller.poll(turn), partial(self.poller.note_trouble, turn)
+        park = partial(connections.park, turn=turn)
+        return self.start(self.polls, self.guarded("poll", poll, trouble, park))
+
+    async def start_posts(self) -> None:
+        """Send the posts whose turn it is."""
+        for attempt in await self.publisher.claim(POSTS - len(self.posts)):
+            self.start_post(attempt)
+
+    def start_post(self, attempt: Sending | Fetching) -> asyncio.Task[None]:
+        """Send a post. A bug leaves it to its lease: nobody knows whether it was sent."""
+        return self.start(self.posts, self.guarded("post", self.publisher.deliver(attempt)))
 
     async def start_archives(self) -> None:
         """Read one more page of each archive that is to be read."""
@@ -315,13 +327,14 @@ class Scheduler:
         self,
         claim: Callable[..., Awaitable[list[connections.Turn]]],
         places: int,
+        *only: Sequence[int],
     ) -> list[connections.Turn]:
         """Return the turns that ``claim`` gives us for so many free places."""
         if places <= 0:
             return []
         now = self.now()
         async with self.database.writing() as session:
-            return await claim(session, now, now + self.waits.poll_lease, places)
+            return await claim(session, now, now + self.waits.poll_lease, places, *only)
 
     async def claimed_looks(self, places: int) -> list[LookTurn]:
         """Return the sites to look at now, for so many free places."""
@@ -375,13 +388,14 @@ class Scheduler:
             await workers.stretch(session, stretched)
         poller.stretched = stretched
 
-    def start(self, running: Work, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, running: Work, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` beside all else and look again when it is done."""
         task = asyncio.create_task(work)
         running.add(task)
         running.begun += 1
         task.add_done_callback(running.discard)
         task.add_done_callback(lambda _: self.poke())
+        return task
 
     async def guarded(
         self,

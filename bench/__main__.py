@@ -22,6 +22,7 @@ from bench.pages import page_figures
 from bench.rounds import import_figures, round_figures
 from bench.schedule import schedule_figures
 from bench.server import is_measurable
+from bench.workers import worker_figures
 
 
 class Part(StrEnum):
@@ -36,11 +37,12 @@ class Part(StrEnum):
     SCHEDULE = "schedule"
     PAGES = "pages"
     LOAD = "load"
+    WORKERS = "workers"
 
 
 Work = Callable[[Path], Coroutine[Any, Any, list[Figure]]]
 # These read in /proc what another process needs.
-OF_LINUX = {Part.START, Part.IDLE, Part.MEMORY}
+OF_LINUX = {Part.START, Part.IDLE, Part.MEMORY, Part.WORKERS}
 
 cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
 
@@ -104,6 +106,7 @@ def works(plays: int, accounts: int, latency: timedelta) -> Mapping[Part, Work]:
         Part.SCHEDULE: partial(schedule_figures, accounts=10 * accounts, latency=latency),
         Part.PAGES: partial(page_figures, watches=plays),
         Part.LOAD: partial(load_figures, accounts=accounts, latency=latency),
+        Part.WORKERS: partial(worker_figures, accounts=accounts, latency=latency),
     }
 
 

@@ -1,5 +1,6 @@
 """What one measurement is, and how figures are printed: as tables that a document can hold."""
 
+import logging
 import os
 import platform
 import time
@@ -132,4 +133,8 @@ def logged() -> Iterator[None]:
     """Log as `serve` does during the block, to where nobody reads: it is part of the cost."""
     with TemporaryFile("w", encoding="utf-8") as file, redirect_stderr(file):
         logs.configure("text")
-        yield
+        try:
+            yield
+        finally:
+            # What others log when they end finds no file any more.
+            logging.getLogger().handlers.clear()

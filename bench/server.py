@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import sys
 from asyncio import StreamReader
@@ -66,7 +67,8 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "PYTHONPATH": str(ROOT),
         "BASE_URL": settings.base_url,
         "SECRET_KEY": ",".join(settings.secret_key),
-        "DATABASE_URL": settings.database_url.replace("sqlite+aiosqlite:", "sqlite:"),
+        # Without the driver, as people write it.
+        "DATABASE_URL": re.sub(r"^(\w+)\+\w+:", r"\1:", settings.database_url),
         "TRAKT_CLIENT_ID": settings.trakt_client_id,
         "TRAKT_API_URL": settings.trakt_api_url,
         "TRAKT_AUTH_URL": settings.trakt_auth_url,

@@ -69,10 +69,11 @@ def filled_at(url: str, step: str) -> dict[str, int]:
 
 
 def tables_there(connection: Connection) -> list[Table]:
-    """The tables that a database has, each after those that it points to."""
+    """The tables of ours that a database has, each after those that it points to."""
     found = MetaData()
     found.reflect(connection)
-    return [table for table in found.sorted_tables if table.name != "alembic_version"]
+    others = ("alembic_version", "queue_")
+    return [table for table in found.sorted_tables if not table.name.startswith(others)]
 
 
 def sums(url: str) -> list[copies.Copied]:

@@ -22,7 +22,7 @@ CARELESS = ("fsync", "full_page_writes", "synchronous_commit")
 
 
 @contextmanager
-def postgres_server() -> Iterator[Any]:
+def postgres_server(*, is_careless: bool = True) -> Iterator[Any]:
     """A server that is gone, data and all, when the tests are done."""
     with warnings.catch_warnings():
         # It looks for XDG_RUNTIME_DIR when imported, and does without.
@@ -32,8 +32,9 @@ def postgres_server() -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="ownyourtrakt-pg-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         with library.get_server(Path(folder) / "data", cleanup_mode="stop") as server:
-            told(server, *(f"ALTER SYSTEM SET {name} = off" for name in CARELESS))
-            told(server, "SELECT pg_reload_conf()")
+            if is_careless:
+                told(server, *(f"ALTER SYSTEM SET {name} = off" for name in CARELESS))
+                told(server, "SELECT pg_reload_conf()")
             yield server
 
 

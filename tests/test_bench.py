@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,9 @@ from bench.rounds import import_figures, round_figures
 from bench.schedule import schedule_figures
 from bench.server import is_measurable
 from bench.targets import PUBLISHED, TARGETS
+from bench.workers import WAYS, figures_of, place
 from tests.conftest import NOON
+from tests.postgres import migrated_database
 
 ROOT = Path(__file__).parents[1]
 LATENCY = timedelta(milliseconds=1)
@@ -131,6 +134,21 @@ async def test_the_load_bench_counts_what_strangers_are_answered(tmp_path: Path)
     assert int(errors.how.partition(" ")[0]) >= 4 * 6
     assert by_name["4 clients for 2 s beside a round over 3 accounts: polls meanwhile"].number > 0
     assert named("clients") <= at_usual_size(figures, ("4", "200"), ("2 s", "30 s"), ("3", "1,000"))
+
+
+@in_linux
+async def test_the_workers_bench_polls_everybody_in_both_ways_and_compares_them(
+    tmp_path: Path,
+    postgres: Any,  # noqa: ANN401 - the server of a library without types
+) -> None:
+    with migrated_database(postgres) as url:
+        async with place(url, tmp_path, 3) as there:
+            figures = await figures_of(there, 1, 3, LATENCY, timedelta(seconds=0.2), [*WAYS])
+
+    at_once, later = figures[:3], figures[3:]
+    for rows, jobs, ratio in (at_once, later):
+        assert rows.requests == jobs.requests == 3
+        assert ratio.number == pytest.approx(jobs.number / rows.number)
 
 
 @pytest.mark.parametrize(

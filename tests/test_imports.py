@@ -13,6 +13,7 @@ LADDER = [
     {"cli"},
     {"demo"},
     {"main"},
+    {"jobs"},
     {"web", "scheduler"},
     {"tester"},
     {"poll", "publish", "look", "notify", "pulse"},

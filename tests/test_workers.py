@@ -1,23 +1,32 @@
 """Workers: any number of processes share the work of one database, and nothing is done twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
+from sqlmodel import col
 from structlog.testing import capture_logs
 
+from app import jobs
 from app.demo.catalogue import DUNE
 from app.grants import Pair
-from app.main import app_of, assembled
+from app.main import app_of, assembled, jobs_of, utcnow
 from app.scheduler import Scheduler
+from app.settings import SettingsError
 from app.store import connections, grants, workers
 from app.tables import AccountRow, ConnectionRow
 from app.waits import USUAL
+from bench import crowd
+from bench.bridge import is_busy
+from bench.workers import PATIENCE, Place, all_due, place
 from tests.machine import Machine
 from tests.polling import asked, poll
 from tests.postgres import migrated_database
@@ -315,3 +324,81 @@ async def test_pages_without_a_scheduler_are_well_whatever_the_workers_do(world:
 
     assert health.status_code == 200
     assert (await world.browser.visit("/healthz")).status_code == 503
+
+
+# --- Work that PgQueuer hands out ---
+
+
+@pytest.fixture
+async def town(
+    tmp_path: Path,
+    postgres: Any,  # noqa: ANN401 - the server of a library without types
+) -> AsyncIterator[Callable[[int], AbstractAsyncContextManager[Place]]]:
+    """Lets so many people move into a database of PostgreSQL, where nobody works yet."""
+    with migrated_database(postgres) as url:
+        yield partial(place, url, tmp_path)
+
+
+async def until(question: Callable[[], Awaitable[int]], number: int) -> None:
+    """Wait until the answer is this number."""
+    async with asyncio.timeout(PATIENCE):
+        while await question() != number:  # noqa: ASYNC110 - it happens in other processes
+            await asyncio.sleep(0.05)
+
+
+async def under_way(there: Place) -> int:
+    async with there.measured.bridge.database.reading() as session:
+        held = col(ConnectionRow.polling_until).is_not(None)
+        return await session.scalar(select(func.count()).where(held)) or 0
+
+
+async def test_a_worker_that_is_killed_takes_no_job_along_and_nothing_is_posted_twice(
+    town: Callable[[int], AbstractAsyncContextManager[Place]],
+) -> None:
+    async with town(10) as there:
+        await there.crowd.do(partial(crowd.everybody_watches, 1, utcnow()))
+        await there.crowd.do(partial(crowd.take_time, PATIENCE))
+        async with there.working(1, "--queue") as (first,):
+            await all_due(there.measured, utcnow())
+            await until(partial(under_way, there), 10)
+            first.kill()
+        await there.crowd.do(partial(crowd.take_time, 0.0))
+
+        # So many seconds without a sign of life, and the jobs are somebody else's.
+        async with there.working(1, "--queue", WAITS__SCHEDULER_LEASE="2"):
+            # As when the leases of what it held have run out.
+            await all_due(there.measured, utcnow())
+            await until(partial(is_busy, there.measured.bridge), 0)
+
+        assert await there.crowd.do(crowd.wrongs) == 0
+
+
+async def test_a_worker_takes_no_more_jobs_than_it_may_ask_for_and_one_that_is_added_the_rest(
+    town: Callable[[int], AbstractAsyncContextManager[Place]],
+) -> None:
+    asks_ten = {"TRAKT_GETS_PER_5_MIN": "10"}
+    async with town(20) as there, there.working(1, "--queue", **asks_ten):
+        await all_due(there.measured, utcnow())
+        await until(partial(there.crowd.do, crowd.asked), 10)
+
+        async with there.working(1, "--queue", **asks_ten):
+            await until(partial(is_busy, there.measured.bridge), 0)
+
+        assert await there.crowd.do(crowd.asked) == 20
+
+
+async def test_the_tables_are_those_that_this_release_of_pgqueuer_asks_for(postgres: Any) -> None:  # noqa: ANN401 - see above
+    with migrated_database(postgres) as url:
+        async with jobs.connected(url) as queries:
+            plan = await queries.plan_upgrade()
+
+    assert (plan.statements, plan.notes) == ((), ())
+
+
+async def test_without_pgqueuer_a_worker_says_in_one_line_what_to_do(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "app.jobs", None)
+
+    with pytest.raises(SettingsError, match=r"--queue needs .* pip install pgqueuer"):
+        jobs_of(world.scheduler, world.settings.database_url)

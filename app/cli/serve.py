@@ -70,7 +70,12 @@ def serve(
     server.run(sockets=[listener])
 
 
-def work() -> None:
+def work(
+    *,
+    with_jobs: Annotated[
+        bool, typer.Option("--queue", help="Let PgQueuer hand out polls and posts (docs/scale.md).")
+    ] = False,
+) -> None:
     """Do the work without pages, beside any number of others; needs PostgreSQL."""
     settings = settings_or_stop()
     if database.sqlite_file(settings.database_url):
@@ -84,7 +89,7 @@ def work() -> None:
         migrated(settings, log.warning)
         log.info("working", at=settings.base_url, version=__version__)
         with readable_database_errors(settings):
-            asyncio.run(worked(settings))
+            asyncio.run(worked(settings, with_jobs=with_jobs))
     except SettingsError as error:
         raise stop(str(error)) from None
 

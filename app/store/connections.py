@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select, true, update
+from sqlalchemy import ColumnElement, Select, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -198,15 +198,39 @@ def be_polled(row: ConnectionRow, now: datetime) -> datetime:
     return row.next_poll_at
 
 
-async def claim_polls(
-    session: AsyncSession, now: datetime, until: datetime, most: int
-) -> list[Turn]:
-    """Take up to ``most`` connections whose poll is due, the longest overdue first."""
-    due = select(ConnectionRow).where(
+def to_be_polled(now: datetime) -> list[ColumnElement[bool]]:
+    """Return what makes a connection one whose poll is due, and that nobody polls."""
+    return [
         col(ConnectionRow.next_poll_at) <= now,
         col(ConnectionRow.polling_until).is_(None) | (col(ConnectionRow.polling_until) <= now),
+    ]
+
+
+async def due(session: AsyncSession, now: datetime, most: int) -> Sequence[int]:
+    """Return the ids of up to ``most`` connections to be polled, the longest overdue first."""
+    found = await session.scalars(
+        select(col(ConnectionRow.id))
+        .where(*to_be_polled(now), col(ConnectionRow.locked).is_(None))
+        .order_by(col(ConnectionRow.next_poll_at))
+        .limit(most)
     )
-    rows = await claimable(session, due.order_by(col(ConnectionRow.next_poll_at)).limit(most))
+    return [one or 0 for one in found]
+
+
+async def claim_polls(
+    session: AsyncSession,
+    now: datetime,
+    until: datetime,
+    most: int,
+    only: Collection[int] | None = None,
+) -> list[Turn]:
+    """Take up to ``most`` connections whose poll is due, the longest overdue first.
+
+    ``only``: of those with these ids.
+    """
+    among = true() if only is None else col(ConnectionRow.id).in_(only)
+    ours = select(ConnectionRow).where(*to_be_polled(now), among)
+    rows = await claimable(session, ours.order_by(col(ConnectionRow.next_poll_at)).limit(most))
     for row in rows:
         row.polling_until = until
     await session.flush()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, exists, insert, select, update
+from sqlalchemy import ColumnElement, Select, case, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -48,14 +48,9 @@ FIELDS = [field.name for field in fields(Post)]
 OTHER = aliased(PostRow)
 
 
-async def due(session: AsyncSession, now: datetime, most: int) -> list[Due]:
-    """Return the posts to send next: the oldest watch of each site that nothing is being sent to.
-
-    Of up to ``most`` sites, those first that have waited longest. The sites' rows are locked first
-    and the posts looked up again after that: on PostgreSQL the first statement may have seen the
-    rows as they were before another worker's commit.
-    """
-    sites = await session.scalars(
+def waiting(now: datetime, most: int) -> Select[int]:
+    """Return up to ``most`` sites that may be sent a post, those first that waited longest."""
+    return (
         select(col(SiteRow.account_id))
         .where(
             # Found by the posts that are due: of all sites there are many.
@@ -68,8 +63,22 @@ async def due(session: AsyncSession, now: datetime, most: int) -> list[Due]:
         )
         .order_by(col(SiteRow.next_send_at).nulls_first(), col(SiteRow.account_id))
         .limit(most)
-        .with_for_update(of=SiteRow, skip_locked=True)
     )
+
+
+async def due(
+    session: AsyncSession, now: datetime, most: int, only: Collection[int] | None = None
+) -> list[Due]:
+    """Return the posts to send next: the oldest watch of each site that nothing is being sent to.
+
+    Of up to ``most`` sites, of these accounts if ``only`` names them. The sites' rows are locked
+    first and the posts looked up again after that: on PostgreSQL the first statement may have seen
+    the rows as they were before another worker's commit.
+    """
+    open_ones = waiting(now, most).with_for_update(of=SiteRow, skip_locked=True)
+    if only is not None:
+        open_ones = open_ones.where(col(SiteRow.account_id).in_(only))
+    sites = await session.scalars(open_ones)
     if not (account_ids := sites.all()):
         return []
     first = (
