@@ -35,6 +35,23 @@ ABOUT_ROWS = {
     "test_silence",
 }
 
+# The files that take longest, longest first: begun last, one alone would keep all waiting.
+LONGEST = (
+    "test_torture",
+    "test_poll",
+    "test_diff",
+    "test_serve",
+    "test_publish",
+    "test_questions",
+    "test_copies",
+    "test_look",
+    "test_workers",
+    "test_accessibility",
+    "test_browser",
+    "test_hostile",
+    "test_end_to_end",
+)
+
 # No test is timed: other work on the machine may take its processor for a while.
 hypothesis_settings.register_profile(
     "unhurried",
@@ -43,6 +60,12 @@ hypothesis_settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 hypothesis_settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; the rest stays in its random order."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture
