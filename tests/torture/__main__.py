@@ -26,12 +26,13 @@ def main(
     seed: Annotated[str, typer.Option(help="Of a storm to be replayed.")] = "",
     database: Annotated[Kind, typer.Option(help="On which the bridge works.")] = Kind.SQLITE,
     workers: Annotated[int, typer.Option(help="Processes that share the work (PostgreSQL).")] = 0,
+    queue: Annotated[bool, typer.Option(help="PgQueuer hands the work out to them.")] = False,
 ) -> None:
     """Torture the bridge and exit with 1 if anything was lost or doubled."""
     if workers and database is Kind.SQLITE:
         raise typer.BadParameter("workers need --database postgresql")
     length = LONG if long else BRIEF if brief else SHORT
-    form = replace(length, database=database, workers=workers)
+    form = replace(length, database=database, workers=workers, with_jobs=queue)
     chosen = seed or secrets.token_hex(3)
     typer.echo(f"the {form.name} form, seed {chosen}")
     if not asyncio.run(torture(chosen, form)):

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.torture.plans import Death, Part
+from tests.torture.plans import Death, Form, Part
 from tests.world import listening
 
 ROOT = Path(__file__).parents[2]
@@ -169,14 +169,15 @@ def worst(codes: Sequence[int]) -> int:
 
 @asynccontextmanager
 async def nurseries(
-    folder: Path, environment: Mapping[str, str], workers: int
+    folder: Path, environment: Mapping[str, str], form: Form
 ) -> AsyncIterator[Bridge]:
     """Yield a bridge that has not begun to live yet; afterwards nothing of it is left running."""
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening())
         port = listener.getsockname()[1]
         settings = {"BASE_URL": f"http://localhost:{port}", **environment}
-        parts = [Part.PAGES, *[Part.WORK] * workers] if workers else [Part.ALL]
+        worker = Part.JOBS if form.with_jobs else Part.WORK
+        parts = [Part.PAGES, *[worker] * form.workers] if form.workers else [Part.ALL]
         pages, *others = [
             await stack.enter_async_context(nursery(folder, settings, listener, part))
             for part in parts

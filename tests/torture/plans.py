@@ -54,7 +54,7 @@ class Form:
     ``busy_every``-th life. Every ``copy_every`` lives an old copy of the database is put back,
     which was taken some lives before, and every ``downtime_every`` lives nobody runs the bridge
     for a while. The bridge is given ``longest_beat`` seconds for what one beat brings. With
-    ``workers``, on PostgreSQL alone, the work is theirs.
+    ``workers``, on PostgreSQL alone, the work is theirs, handed out as jobs if ``with_jobs``.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Form:
     downtime_every: int
     database: str = "sqlite"
     workers: int = 0
+    with_jobs: bool = False
 
 
 SHORT = Form(
@@ -142,6 +143,7 @@ class Part(StrEnum):
     ALL = "all"
     PAGES = "pages"
     WORK = "work"
+    JOBS = "jobs"
 
 
 class Point(StrEnum):

@@ -85,9 +85,9 @@ def live(listener: socket.socket, clock: SharedClock, part: Part, death: Death |
         Reaper(death, os.environ["DATABASE_URL"]).watch()
     settings = config.load()
     logs.configure(settings.log_format)
-    if part is Part.WORK:
+    if part in {Part.WORK, Part.JOBS}:
         migrated(settings, print)
-        asyncio.run(work(settings, clock.bridge))
+        asyncio.run(work(settings, clock.bridge, with_jobs=part is Part.JOBS))
         return
     app = create_app(settings, clock.bridge, with_scheduler=part is Part.ALL)
     migrated(settings, print)

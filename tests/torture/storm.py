@@ -354,7 +354,7 @@ async def gathered(folder: Path, url: str, seed: str, form: Form) -> AsyncIterat
         listeners = [listening() for _ in range(2 + len(SITES))]
         api, auth, *homes = (origin(listener) for listener in listeners)
         bridge = await stack.enter_async_context(
-            nurseries(folder, environment(url, api=api, auth=auth), form.workers)
+            nurseries(folder, environment(url, api=api, auth=auth), form)
         )
         town = a_town(clock, bridge)
         names = [f"person{number}" for number in range(len(SITES))]
