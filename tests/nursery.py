@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 # What every run would import.
-import app.cli  # noqa: F401
+import app.cli  # noqa: F401 - so that the forks have it
 
 
 def main(path: Path) -> None:
