@@ -16,10 +16,10 @@ from app.demo import catalogue
 from app.demo.trakt_full import IMAGES
 from app.demo.trakt_history import Play
 from app.diff import Kind, Target, Watched
-from app.errors import SourceBusy, SourceGarbled
+from app.errors import AnswerTooLarge, SourceBusy, SourceGarbled
 from app.hentry import Telling, hentry
 from app.sources.budget import Budget
-from app.sources.trakt import Totals, Trakt, read_token
+from app.sources.trakt import USUAL_MAP, Totals, Trakt, read_token
 from app.sources.trakt_history import read_item, read_watched, trimmed
 from app.watch import (
     About,
@@ -342,16 +342,24 @@ def test_any_json_is_a_map_or_refused_as_a_whole(data: object, kind: Kind) -> No
 
 
 class Answers:
-    """An API that answers each path with what it is given; it counts who asks at once."""
+    """An API that answers each path with what it is given; it counts who asks at once.
 
-    def __init__(self, answers: dict[str, tuple[int, dict[str, str], object]]) -> None:
+    Whoever takes less than ``size`` bytes is not told all of it.
+    """
+
+    def __init__(
+        self, answers: dict[str, tuple[int, dict[str, str], object]], size: int = 0
+    ) -> None:
         self.answers = answers
+        self.size = size
         self.asked: list[str] = []
         self.open = self.most = 0
         self.two_came, self.go = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(request.url.raw_path.decode())
+        if request.extensions["caps"].max_bytes < self.size:
+            raise AnswerTooLarge("the answer is larger")
         self.open += 1
         self.most = max(self.most, self.open)
         if self.open == 2:
@@ -415,8 +423,22 @@ async def test_a_server_that_always_answers_the_whole_map_is_not_asked_for_ever(
     assert len(answers.asked) == 2
 
 
-async def test_no_more_than_two_maps_are_read_at_a_time() -> None:
-    answers = Answers({FIRST: (200, {}, {"1": [EVENING]})})
+async def test_no_more_than_two_large_maps_are_read_at_a_time() -> None:
+    answers = Answers({FIRST: (200, {}, {"1": [EVENING]})}, size=USUAL_MAP + 1)
+
+    async with a_trakt(answers) as trakt:
+        reading = [asyncio.create_task(trakt.watched("token", "movies")) for _ in range(6)]
+        await answers.two_came.wait()
+        answers.go.set()
+        found = await asyncio.gather(*reading)
+
+    assert answers.most == 2
+    assert len(answers.asked) == 12
+    assert all(one.plays == {"movie:1": (MINUTE,)} for one in found)
+
+
+async def test_maps_of_a_usual_size_do_not_wait_for_each_other() -> None:
+    answers = Answers({FIRST: (200, {}, {"1": [EVENING]})}, size=USUAL_MAP)
 
     async with a_trakt(answers) as trakt:
         reading = [asyncio.create_task(trakt.watched("token", "movies")) for _ in range(6)]
@@ -424,7 +446,7 @@ async def test_no_more_than_two_maps_are_read_at_a_time() -> None:
         answers.go.set()
         await asyncio.gather(*reading)
 
-    assert answers.most == 2
+    assert answers.most == 6
     assert len(answers.asked) == 6
 
 

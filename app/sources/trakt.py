@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ import structlog
 from app.diff import Kind, Read, Target, Watched
 from app.errors import (
     AnswerBroken,
+    AnswerTooLarge,
     FetchError,
     SourceBusy,
     SourceClosed,
@@ -49,7 +51,9 @@ TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 LARGEST_ANSWER = 4 * MIB
 # A page of plays with all that Trakt knows of their titles, most of it overviews.
 LARGEST_PAGE = 16 * MIB
-# A map holds every play there is; so large an answer is read by no more than a few at a time.
+# A map holds every play there is, in this much those of nearly everybody; a larger answer is read
+# by no more than a few at a time.
+USUAL_MAP = MIB
 LARGEST_MAP = 64 * MIB
 MAPS_AT_A_TIME = 2
 # The most ratings that Trakt keeps, all at once.
@@ -313,12 +317,16 @@ class Trakt:
     ) -> tuple[httpx2.Response, Watched]:
         """Return one answer with a map, read in a thread: it may take seconds."""
         extended = {"extended": "min"} | ({"specials": "true"} if kind == "shows" else {})
+        asking = partial(self.ask, f"/sync/watched/{kind}", access_token, {**extended, **query})
+        await self.admit(access_token, patient=False)
+        try:
+            return await read_map(await asking(USUAL_MAP), kind)
+        except SourceBusy as error:
+            if not isinstance(error.__cause__, AnswerTooLarge):
+                raise
         await self.admit(access_token, patient=False)
         async with self.maps:
-            response = await self.ask(
-                f"/sync/watched/{kind}", access_token, {**extended, **query}, LARGEST_MAP
-            )
-            return response, await asyncio.to_thread(lambda: read_watched(parsed(response), kind))
+            return await read_map(await asking(LARGEST_MAP), kind)
 
     async def totals(self, access_token: str) -> Totals | None:
         """Return how many plays Trakt counts, None when it does not tell: nothing depends on it.
@@ -417,6 +425,11 @@ class Trakt:
             log.info("trakt said no", path=path, status=response.status_code, text=said)
             raise trouble
         return response
+
+
+async def read_map(response: httpx2.Response, kind: Kind) -> tuple[httpx2.Response, Watched]:
+    """Return an answer with the map in it."""
+    return response, await asyncio.to_thread(lambda: read_watched(parsed(response), kind))
 
 
 def plays(items: object) -> tuple[Read, ...]:
