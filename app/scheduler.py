@@ -28,7 +28,17 @@ from app.publish import Publisher, Sending
 from app.pulse import Pulse
 from app.rotate import judge_all
 from app.sources.budget import affordable
-from app.store import accounts, agenda, connections, gates, lease, looks, undecided, workers
+from app.store import (
+    accounts,
+    agenda,
+    connections,
+    gates,
+    lease,
+    looks,
+    setback,
+    undecided,
+    workers,
+)
 from app.store.agenda import Agenda
 from app.store.looks import Turn as LookTurn
 from app.waits import Waits
@@ -356,6 +366,8 @@ class Scheduler:
 
         At the start a long silence may mean that this database is an old copy, put back.
         """
+        if ahead := await setback.mend(session, now):
+            log.warning("the clock was set back; what it had put off is done", by=str(ahead))
         key_name = self.poller.refresher.vault.key_name
         # A beat a minute is no silence, however often Trakt is to be asked.
         longest = 2 * max(self.poller.interval, self.waits.heartbeat)
