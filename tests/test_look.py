@@ -179,11 +179,12 @@ async def test_whoever_has_a_site_that_cannot_be_read_for_long_is_asked_all_the_
     async with living(tmp_path, clock, Habits()) as world:
         world.site.then(LOST)
         await watched(world, DUNE)
-        for _ in range(20):
+        for _ in range(100):
             world.site.then(Answer(500), at="GET /micropub?q=source")
             world.site.then(Answer(500), at="GET /")
 
-        await later(world, hours=25)
+        for _ in range(9):
+            await later(world, hours=4)
 
         (asked,) = await open_notices(world)
         assert "One post was sent" in asked.said

@@ -12,9 +12,6 @@ from app.store import notices
 from app.tables import NoticeRow, PostRow, SiteRow
 from app.waits import Waits
 
-# A site that failed so often in a row may not be read for long; the person can look by themselves.
-UNREADABLE = 3
-
 
 async def tell(session: AsyncSession, now: datetime, waits: Waits) -> None:
     """Open a notice for each person who has such posts that were not told of yet."""
@@ -41,19 +38,16 @@ def untold(now: datetime, waits: Waits) -> list[ColumnElement[bool]]:
     """Return what makes a post of a site one to tell of: a day old, and no look will settle it.
 
     By the clock alone a person would be asked after each night without power, although the next
-    look may tell.
+    look may tell. Of a site that cannot be read, looks end as well.
     """
     is_sent_again_later = (col(SiteRow.unsure_choice) == Unsure.AGAIN) & ~col(PostRow.is_resent)
-    is_looked_for = (col(PostRow.looks) < len(waits.looks)) & (
-        col(SiteRow.look_failures) < UNREADABLE
-    )
     return [
         col(PostRow.state) == State.UNSURE,
         col(PostRow.why).is_(None),
         col(PostRow.sent_at) <= now - waits.unsure_told_after,
         col(SiteRow.unsure_choice) != Unsure.LEAVE,
         ~is_sent_again_later,
-        ~is_looked_for,
+        col(PostRow.looks) >= len(waits.looks),
     ]
 
 
