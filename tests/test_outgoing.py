@@ -287,4 +287,4 @@ def test_only_the_guarded_client_and_the_notifications_reach_out() -> None:
     }
 
     # `oauth` borrows a client's network, see `test_borrowing_a_client_…`; Apprise has its own.
-    assert found == {"http.py", "oauth.py", "notify.py"}
+    assert found == {"http.py", "oauth/client.py", "notify.py"}
