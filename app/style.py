@@ -217,7 +217,10 @@ class Reading:
         value = self.data.get(name, [])
         is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
         if not is_list or len(value) > MOST_SHOWS or any(len(one) > LONGEST_SHOW for one in value):
-            self.problems[name] = f"It must be a list of at most {MOST_SHOWS} names of shows."
+            self.problems[name] = (
+                f"It must be a list of at most {MOST_SHOWS} names of shows,"
+                f" each of at most {LONGEST_SHOW} characters."
+            )
             return ()
         return tuple(dict.fromkeys(known for one in value if (known := quiet(one))))
 

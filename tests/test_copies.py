@@ -164,6 +164,7 @@ async def test_without_a_database_there_is_nothing_to_back_up(machine: Machine) 
     ended = await machine.run("backup")
 
     assert "there is no database at" in ended.line
+    assert "the first start makes it" in ended.line
     assert list(machine.folder.iterdir()) == []
 
 

@@ -100,11 +100,13 @@ def test_a_file_of_countless_parts_is_refused_without_naming_each() -> None:
     ("text", "field", "said"),
     [
         ("", "", "line 1, column 1"),
+        ("{", "", "gave you to download"),
         ('{"ownyourtrakt": 1,\n "posts": {]}', "", "line 2, column 12"),
         ("[" * 100_000, "", "not JSON"),
         ("9" * 10_000, "", "not JSON"),
         ('{"ownyourtrakt": 1, "timezone": "\\ud800"}', "", "not JSON"),
         ("[]", "", "not a file of settings"),
+        ("[]", "", "gave you to download"),
         ('{"version": 1}', "", "not a file of settings"),
         ('{"ownyourtrakt": 2}', MARK, "newer"),
         ('{"ownyourtrakt": "1"}', MARK, "whole number"),

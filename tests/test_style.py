@@ -86,7 +86,7 @@ def test_what_an_older_version_did_not_know_is_as_at_first(data: object) -> None
         ({"episode": {"content": "{% for x in y %}{% endfor %}"}}, "episode.content", "{% for %}"),
         ({"hide_titles": 1}, "hide_titles", "true or false"),
         ({"hide_titles_of": "Dark"}, "hide_titles_of", "a list"),
-        ({"hide_titles_of": ["x" * 201]}, "hide_titles_of", "a list"),
+        ({"hide_titles_of": ["x" * 201]}, "hide_titles_of", "at most 200 characters"),
         ({"posters": True}, "posters", "off, upload, link"),
         ({"shape": "form", "content": "html"}, "content", "plain text"),
     ],

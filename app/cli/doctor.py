@@ -78,7 +78,11 @@ def check_trakt_app(settings: Settings) -> Check:
     """Tell whether there is a Trakt app to connect with."""
     if settings.trakt_client_id:
         return ("trakt app", True, f"its redirect URI must be {settings.redirect_uri}")
-    return ("trakt app", False, "TRAKT_CLIENT_ID is missing; the dashboard says how to get one")
+    return (
+        "trakt app",
+        False,
+        "TRAKT_CLIENT_ID is missing; .env.example and the dashboard say how to get one",
+    )
 
 
 def check_files(settings: Settings) -> Check:

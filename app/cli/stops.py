@@ -94,7 +94,7 @@ def must_be_current(settings: Settings) -> None:
     """Stop where there is no database, or one of another version."""
     path = database.sqlite_file(settings.database_url)
     if path and not path.exists():
-        raise stop(f"there is no database at {path}")
+        raise stop(f"there is no database at {path}; the first start makes it (serve or migrate)")
     with readable_database_errors(settings):
         if not migrate.is_current(settings.database_url):
             raise stop("the database is not of this version. Run: ownyourtrakt migrate")

@@ -29,6 +29,7 @@ from app.tables import AccountRow, SiteRow
 VERSION = 1
 # By this name a file says that it is one of ours.
 MARK = "ownyourtrakt"
+OURS = "Bring the file that the page “Settings as a file” gave you to download."
 # Each part that nobody knows is named; no bridge will ever write so many.
 MOST_PARTS = 100
 # Nobody reads on, and a page of fifty thousand faults would keep everybody waiting.
@@ -203,11 +204,14 @@ def document(text: str) -> dict[str, Any]:
         json.dumps(data, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise ChoiceRefused({"": f"It is not JSON: {where}: {error.msg}."}) from error
+        said = f"It is not JSON: {where}: {error.msg}. {OURS}"
+        raise ChoiceRefused({"": said}) from error
     except (ValueError, RecursionError) as error:
-        raise ChoiceRefused({"": "It is not JSON that can be read."}) from error
+        raise ChoiceRefused({"": f"It is not JSON that can be read. {OURS}"}) from error
     if not isinstance(data, dict) or MARK not in data:
-        said = f"It is not a file of settings: it must be an object with “{MARK}”: {VERSION}."
+        said = (
+            f"It is not a file of settings: it must be an object with “{MARK}”: {VERSION}. {OURS}"
+        )
         raise ChoiceRefused({"": said})
     if len(data) > MOST_PARTS:
         raise ChoiceRefused({"": f"It has {len(data):,} parts; no bridge writes so many."})

@@ -192,7 +192,7 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "too_large": (
         413,
         "That is too much",
-        "No form of this bridge is that large. Sign in if you are not, and try again.",
+        "No form of this bridge is that large. Choose another file, or sign in if you are not.",
     ),
     "too_many": (
         429,
