@@ -211,10 +211,14 @@ def read_page(url: str, response: httpx2.Response) -> tuple[dict[str, str], Card
 
     Slow: call it in a thread.
     """
-    from app.indieweb import hcard  # noqa: PLC0415 - parsers take 10 MB; an idle bridge needs none
+    # Parsers take 10 MB, and an idle bridge needs none.
+    from app.indieweb import hcard, page  # noqa: PLC0415 - see above
 
-    links, card, made_by = hcard.read_page(url, response)
-    return links, card, (*(response.headers.get(name, "") for name in SIGNED), *made_by)
+    document = page.html_document(response.content, response.headers.get("Content-Type", ""))
+    links = page.page_links(document, url, response.headers.get_list("Link"))
+    card = hcard.representative(document, url) if document else Card()
+    named = [response.headers.get(name, "") for name in SIGNED]
+    return links, card, (*named, *(page.generators(document) if document else ()))
 
 
 def is_private(response: httpx2.Response) -> bool:

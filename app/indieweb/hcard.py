@@ -1,45 +1,23 @@
 """Name and photo of the person a page is about: its representative h-card. For display only."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from copy import copy
 from itertools import islice
 from typing import Any
 
-import httpx2
 import mf2py
 from bs4 import BeautifulSoup, Tag
-from bs4.element import AttributeValueList, NavigableString
+from bs4.element import NavigableString
 
 from app.indieweb.card import Card, http_url, shown_name
-from app.indieweb.page import elements, html_document, page_links
+from app.indieweb.flat import flat
+from app.indieweb.page import elements
 from app.indieweb.rels import resolved, words
 
 # A card beyond these bounds is a page in itself.
 MOST_CARDS = 10
 MOST_PARTS = 1000
 LONGEST_TEXT = 20_000
-# mf2py reads a microformat inside another once per property it is: `class="h-card p-a p-b"`,
-# thirty times nested, would take it years. What is inside is not about our person anyway.
-NESTED = frozenset({"h-adr", "h-app", "h-card", "h-cite", "h-entry", "h-event", "h-feed", "h-item"})
-
-
-def read_page(url: str, response: httpx2.Response) -> tuple[dict[str, str], Card, tuple[str, ...]]:
-    """Return the links of a page, its representative h-card, and what it says it was made by.
-
-    Slow: call it in a thread.
-    """
-    document = html_document(response.content, response.headers.get("Content-Type", ""))
-    links = page_links(document, url, response.headers.get_list("Link"))
-    if document is None:
-        return links, Card(), ()
-    return links, representative(document, url), tuple(generators(document))
-
-
-def generators(document: BeautifulSoup) -> Iterator[str]:
-    """Yield what a page says that it was made by."""
-    for meta in elements(document, {"meta"}):
-        if str(meta.get("name", "")).lower() == "generator":
-            yield str(meta.get("content", ""))
+KEPT = ("p-", "u-")
 
 
 def representative(document: BeautifulSoup, url: str) -> Card:
@@ -72,7 +50,7 @@ def parsed_cards(document: BeautifulSoup, url: str) -> Iterator[Mapping[str, Any
     """Yield the properties of each h-card that is small enough to be one."""
     for element in document.find_all(class_="h-card", limit=MOST_CARDS):
         if is_small(element):
-            yield properties(flat(element), url)
+            yield properties(flat(element, "h-card", KEPT), url)
 
 
 def is_small(element: Tag) -> bool:
@@ -80,21 +58,6 @@ def is_small(element: Tag) -> bool:
     parts = list(islice(element.descendants, MOST_PARTS + 1))
     text = sum(len(part) for part in parts if isinstance(part, NavigableString))
     return len(parts) <= MOST_PARTS and text <= LONGEST_TEXT
-
-
-def flat(card: Tag) -> Tag:
-    """Return a copy of ``card`` that holds texts and URLs, and no other microformat."""
-    alone = copy(card)
-    alone["class"] = AttributeValueList(["h-card"])
-    for tag in alone.find_all(True):  # noqa: FBT003 - Beautiful Soup's word for any element
-        classes = [] if tag.decomposed else words(tag.get("class"))
-        if not NESTED.isdisjoint(classes):
-            tag.decompose()
-        elif classes:
-            # "e-…" would be copied and printed; its text is enough, and it counts as a property.
-            kept = ("p-" + name[2:] if name.startswith("e-") else name for name in classes)
-            tag["class"] = AttributeValueList(n for n in kept if n.startswith(("p-", "u-")))
-    return alone
 
 
 def properties(element: Tag, url: str) -> Mapping[str, Any]:

@@ -1,7 +1,6 @@
 """The posts that a page shows in its h-feed, and where the next page is."""
 
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import replace
 from itertools import islice
 from urllib.parse import urlsplit
@@ -9,9 +8,8 @@ from urllib.parse import urlsplit
 import httpx2
 import mf2py
 from bs4 import BeautifulSoup, Tag
-from bs4.element import AttributeValueList
 
-from app.indieweb.hcard import NESTED
+from app.indieweb.flat import NESTED, flat
 from app.indieweb.page import elements, html_document, page_links
 from app.indieweb.rels import resolved, words
 from app.lookup import Entry, entry_of, web_url
@@ -71,7 +69,8 @@ def read_element(element: Tag, url: str) -> Entry | None:
     """Return the post that an h-entry shows, None when mf2py stumbles over it."""
     work = watched(element, url)
     try:
-        items = mf2py.parse(doc=flat(element), url=url)["items"]
+        # What is inside says nothing that we want to know, but for the work.
+        items = mf2py.parse(doc=flat(element, "h-entry", KEPT), url=url)["items"]
         properties = dict(items[0]["properties"]) if items else {}
     except Exception:  # noqa: BLE001 - strangers' markup against a parser that promises nothing
         return None
@@ -103,21 +102,3 @@ def is_inside_another(cite: Tag, entry: Tag) -> bool:
         if not NESTED.isdisjoint(words(parent.get("class"))):
             return True
     return True
-
-
-def flat(entry: Tag) -> Tag:
-    """Return a copy of an entry that holds texts, dates and URLs, and no other microformat.
-
-    mf2py reads a microformat inside another once per property it is; what is inside says
-    nothing about the post that we want to know, but for the work, see `watched`.
-    """
-    alone = copy(entry)
-    alone["class"] = AttributeValueList(["h-entry"])
-    for tag in alone.find_all(True):  # noqa: FBT003 - Beautiful Soup's word for any element
-        classes = [] if tag.decomposed else words(tag.get("class"))
-        if not NESTED.isdisjoint(classes):
-            tag.decompose()
-        elif classes:
-            named = ("p-" + name[2:] if name.startswith("e-") else name for name in classes)
-            tag["class"] = AttributeValueList(name for name in named if name.startswith(KEPT))
-    return alone

@@ -1,7 +1,7 @@
-"""A page, parsed, and where it says its endpoints are: ``Link`` headers first, then ``<link>``.
+"""A page, parsed: where it says its endpoints are, ``Link`` headers first, and what made it.
 
-Only ``<link>``: visitors may be able to write an ``<a rel>`` into a comment, and would then
-choose the endpoints. mf2py reads ``<a>``, so it will not do.
+Endpoints only from ``<link>``: visitors may be able to write an ``<a rel>`` into a comment, and
+would then choose them. mf2py reads ``<a>``, so it will not do.
 """
 
 import io
@@ -128,6 +128,13 @@ def base_url(found: Iterable[Tag], page: str) -> str:
             target = resolved(page, href)
             return target if target.startswith(("http://", "https://")) else page
     return page
+
+
+def generators(document: BeautifulSoup) -> Iterator[str]:
+    """Yield what a page says that it was made by."""
+    for meta in elements(document, {"meta"}):
+        if str(meta.get("name", "")).lower() == "generator":
+            yield str(meta.get("content", ""))
 
 
 def elements(document: Tag, names: set[str]) -> Iterator[Tag]:
