@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -190,13 +191,12 @@ class JobScheduler(Scheduler):
     def may_offer(self, kind: str) -> bool:
         """Tell whether a kind of job was not offered just now."""
         now, last = self.now(), self.offered_at.get(kind)
-        if self.queries is None or (last and last <= now < last + PAUSE):
-            return False
-        self.offered_at[kind] = now
-        return True
+        is_just_now = last is not None and last <= now < last + PAUSE
+        return self.queries is not None and not is_just_now
 
     async def offer(self, kind: str, ids: Sequence[int]) -> None:
         """Make a job of each row, unless there is one."""
+        self.offered_at[kind] = self.now()
         if ids and self.queries:
             await self.queries.enqueue(
                 [kind] * len(ids),
@@ -224,7 +224,8 @@ class JobScheduler(Scheduler):
 
     async def turns_of(self, ids: Sequence[int]) -> list[Turn | None]:
         """Claim these connections; None for each that is not due, or must wait for a place."""
-        turns = await self.claimed(connections.claim_polls, min(len(ids), self.places()), ids)
+        claim = partial(connections.claim_polls, only=ids)
+        turns = await self.claimed(claim, min(len(ids), self.places()))
         return in_order(ids, {turn.id: turn for turn in turns})
 
     async def attempts_of(self, ids: Sequence[int]) -> list[Sending | Fetching | None]:

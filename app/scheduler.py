@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -337,14 +337,13 @@ class Scheduler:
         self,
         claim: Callable[..., Awaitable[list[connections.Turn]]],
         places: int,
-        *only: Sequence[int],
     ) -> list[connections.Turn]:
         """Return the turns that ``claim`` gives us for so many free places."""
         if places <= 0:
             return []
         now = self.now()
         async with self.database.writing() as session:
-            return await claim(session, now, now + self.waits.poll_lease, places, *only)
+            return await claim(session, now, now + self.waits.poll_lease, places)
 
     async def claimed_looks(self, places: int) -> list[LookTurn]:
         """Return the sites to look at now, for so many free places."""
