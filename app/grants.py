@@ -47,9 +47,17 @@ def step(
         return Step.USE
     if pair.refresh is None:
         return Step.LOST if pair.access == refused else Step.USE
-    if refreshing_until is None or refreshing_until <= now:
+    if refreshing_until is None or is_over(refreshing_until, now):
         return Step.REFRESH
     return Step.USE if is_usable(pair, now, refused) else Step.WAIT
+
+
+def is_over(refreshing_until: datetime, now: datetime) -> bool:
+    """Tell whether the lease of a refresh has run out.
+
+    One that would last longer than any can was written before the clock was set back.
+    """
+    return not now < refreshing_until <= now + 2 * REFRESH_LEASE
 
 
 def is_ageing(pair: Pair, now: datetime) -> bool:

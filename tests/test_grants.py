@@ -33,6 +33,10 @@ def test_while_another_refreshes_the_old_token_serves_as_long_as_it_lives() -> N
     assert step(PAIR, NOON + WEEK + MINUTE, NOON + WEEK, None) is Step.WAIT
 
 
+def test_a_lease_that_a_wrong_clock_wrote_keeps_nobody_waiting() -> None:
+    assert step(PAIR, NOON + 2 * WEEK, NOON, "access") is Step.REFRESH
+
+
 def test_after_a_lost_answer_the_same_refresh_token_is_tried_again() -> None:
     assert step(PAIR, AGEING - MINUTE, AGEING, None) is Step.REFRESH
 

@@ -12,7 +12,7 @@ from app.tables import ConnectionRow, HeartbeatRow, NoticeRow, PostRow, SiteRow
 
 # Clocks of two machines may differ a little.
 SLACK = timedelta(minutes=1)
-# Not the lease on a refresh token: who holds it has the only copy of a pair.
+# The lease on a refresh token is judged where it is read, see `app.grants`.
 OF_CONNECTION = ("next_poll_at", "polling_until", "archive_due_at", "diff_due_at", "resume_at")
 OF_POST = ("due_at", "sent_at")
 OF_SITE = ("next_send_at", "look_due_at", "looking_until", "resume_at")
