@@ -264,14 +264,18 @@ def match(told: Told, entries: Iterable[Entry]) -> Entry | None:
     return texts[0] if len(texts) == 1 else None
 
 
+def is_by_text(match: Entry) -> bool:
+    """Tell whether an entry can be recognised by its text alone."""
+    return match.marker is None and match.work_url is None
+
+
 def may_be_of_another(told: Told, match: Entry, others: Iterable[Told]) -> bool:
     """Tell whether the text alone matches, and may as well be that of another viewing.
 
-    Two viewings of one work may have been told in the same words.
+    Two viewings of one work may have been told in the same words, and the minute may be that in
+    which the post arrived.
     """
-    if match.marker is not None or match.work_url is not None:
-        return False
-    if is_same_minute(told.watched_at, match.published):
+    if not is_by_text(match):
         return False
     return any(other != told and is_same_text(other, match) for other in others)
 

@@ -132,26 +132,57 @@ async def test_a_site_that_cannot_be_listed_is_asked_about_once_for_all(
         assert await open_notices(world) == []
 
 
-async def test_a_text_that_two_viewings_may_have_is_given_to_neither(
-    tmp_path: Path, clock: Clock
-) -> None:
-    async with running_world(tmp_path, clock, Habits(content_only=True)) as world:
+@asynccontextmanager
+async def told_alike(
+    folder: Path, clock: Clock, first: float, second: float
+) -> AsyncIterator[World]:
+    """A world with an old copy, whose site keeps only text and shows the first of two viewings.
+
+    ``first`` and ``second``: so many minutes before the post came there each was.
+    """
+    async with running_world(folder, clock, Habits(content_only=True)) as world:
         await world.ready()
         await watched(world, LIES)
-        copy(world, tmp_path / "copy.db")
+        copy(world, folder / "copy.db")
         clock.passes(hours=2)
-        world.trakt.watch(DUNE, clock() - timedelta(minutes=20))
+        arrived = clock()
+        world.trakt.watch(DUNE, arrived - timedelta(minutes=first))
         await world.check_now()
         clock.passes(days=1)
-        await put_back(world, tmp_path / "copy.db")
-        world.trakt.watch(DUNE, clock() - timedelta(days=1, minutes=90))
-
+        await put_back(world, folder / "copy.db")
+        world.trakt.watch(DUNE, arrived - timedelta(minutes=second))
         await later(world, hours=3)
-
         assert len(world.site.posts) == 2
+        yield world
+
+
+@pytest.mark.parametrize(("first", "second"), [(20, 90), (20, 0)], ids=["later", "in its minute"])
+async def test_a_text_that_two_viewings_may_have_is_given_to_neither(
+    tmp_path: Path, clock: Clock, first: float, second: float
+) -> None:
+    async with told_alike(tmp_path, clock, first, second) as world:
         assert states(await posts(world)) == ["queued", "queued", "published"]
         (asked,) = await open_notices(world)
         assert "2 posts wait" in asked.said
+
+
+async def test_a_text_that_may_be_of_a_viewing_already_decided_over_is_not_given_to_another(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with told_alike(tmp_path, clock, 20, 20) as world:
+        (other, _), *_ = await world.watches()
+        await world.browser.visit(f"/watches/{other.id}")
+        await world.browser.press("Do not post it")
+        async with world.bridge.database.writing() as session:
+            assert await looks.ask_for(session, 1, clock(), whole=True)
+        await later(world, hours=2)
+        assert sorted(states(await posts(world))) == ["published", "queued", "skipped"]
+
+        async with world.bridge.database.writing() as session:
+            assert await gates.answer(session, 1, clock(), there=False) == 1
+        await later(world, hours=1)
+
+        assert len(world.site.posts) == 3
 
 
 async def test_nobody_is_asked_and_no_gate_opens_before_trakt_was_read_since(

@@ -162,18 +162,45 @@ async def give(
         entry = entry_in(row)
         free.setdefault(lookup.clue(entry), {})[entry] = row
     account = await session.get(AccountRow, known[0].watch.account_id) if known else None
-    told_by = {one.watch.id: told_of(one, account) for one in known}
-    # What was sent is compared word for word; of others the text may be anybody's.
-    unsent = [told_by[one.watch.id] for one in known if one.post is None or one.post.body is None]
+    by_text = any(lookup.is_by_text(entry) for entries in free.values() for entry in entries)
+    rivals = await unsent(session, known, account) if by_text else []
     given = 0
     for one in known:
-        told = told_by[one.watch.id]
+        told = told_of(one, account)
         near = (entry for clue in lookup.clues(told) for entry in free.get(clue, {}))
         match = lookup.match(told, near)
-        if match and not (told in unsent and lookup.may_be_of_another(told, match, unsent)):
+        # What was sent is compared word for word; of others the text may be anybody's.
+        is_sent = one.post is not None and one.post.body is not None
+        if match and (is_sent or not lookup.may_be_of_another(told, match, rivals)):
             row = free[lookup.clue(match)].pop(match)
             given += await join(session, one, row, now)
     return given
+
+
+async def unsent(
+    session: AsyncSession, known: Sequence[Known], account: AccountRow | None
+) -> list[Told]:
+    """Return how the posts may look of all viewings of the same works that nothing was sent for.
+
+    Also of those that a person decided over: their post may be the very one on the site.
+    """
+    if account is None:
+        return []
+    works = {one.watch.work_key for one in known if one.watch.work_key}
+    rows = await session.scalars(
+        select(WatchRow).where(
+            col(WatchRow.account_id) == account.id,
+            col(WatchRow.work_key).in_(works),
+            col(WatchRow.post_id).is_not(None),
+        )
+    )
+    ids = {one.watch.id for one in known}
+    others = await with_posts(session, [row for row in rows if row.id not in ids])
+    return [
+        told_of(one, account)
+        for one in (*known, *others)
+        if one.post is None or (one.post.body is None and one.post.url is None)
+    ]
 
 
 async def join(session: AsyncSession, known: Known, row: FoundRow, now: datetime) -> bool:
