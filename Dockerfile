@@ -14,7 +14,8 @@ COPY --from=packages /venv /venv
 WORKDIR /app
 COPY app app
 COPY migrations migrations
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
+# Where a platform opens a shell elsewhere (Fly does in /), the commands are found all the same.
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1
 RUN python -m compileall -q app migrations
 ENV PORT=8000 DATABASE_URL=sqlite:////data/ownyourtrakt.db
 USER 1000:1000

@@ -555,8 +555,9 @@ class Image:
         own = [shlex.split(rest) for word, rest in instructions() if word == "ENV"]
         pairs = dict(pair.split("=", 1) for row in own for pair in row)
         path = self.inside(pairs.pop("PATH")).replace("$PATH", "/usr/bin:/bin")
+        ours = self.inside(pairs.pop("PYTHONPATH"))
         url = pairs.pop("DATABASE_URL").replace("////", f"///{self.root}/")
-        return {"PATH": path, **pairs, "DATABASE_URL": url, **values}
+        return {"PATH": path, "PYTHONPATH": ours, **pairs, "DATABASE_URL": url, **values}
 
     def build(self) -> list[str]:
         """Do what its lines say; return those of its commands that were not run."""
@@ -575,10 +576,11 @@ class Image:
                 left.append(rest)
         return left
 
-    def run(self, words: Sequence[str], **values: str) -> int:
+    def run(self, words: Sequence[str], folder: str = "app", **values: str) -> int:
+        (self.root / folder).mkdir(exist_ok=True)
         return subprocess.run(  # noqa: S603 - our own Dockerfile
             words,
-            cwd=self.root / "app" if (self.root / "app").exists() else self.root,
+            cwd=self.root / folder,
             env=self.environment(**values),
             capture_output=True,
             check=False,
@@ -598,6 +600,9 @@ def test_the_image_serves_and_knows_whether_it_is_well(platform: Platform, tmp_p
     said = dict(instructions())
     healthy = json.loads(said["HEALTHCHECK"].partition("CMD ")[2])
     assert image.run(healthy, PORT=port) != 0
+    # A shell that a platform opens in it begins in /.
+    doctor = shlex.split("python -m app doctor")
+    assert image.run(doctor, "", SECRET_KEY=KEY, TRAKT_CLIENT_ID="client") == 0
     settings = image.environment(SECRET_KEY=KEY, PORT=port)
     with running(json.loads(said["CMD"]), tmp_path / "app", settings) as process:
         lines_until(process, "serving")
