@@ -438,6 +438,7 @@ async def torture(seed: str, form: Form) -> bool:
         remove(folder)
     else:
         typer.echo(f"the bridge's database and log are kept in {folder}")
+    typer.echo(f"of_workers={storm.bridge.kills_of_workers}")
     typer.echo(summary(storm, verdict))
     return is_well
 
@@ -471,8 +472,7 @@ def summary(storm: Storm, verdict: Verdict) -> str:
     reconnects = sum(person.reconnects for person in storm.people)
     asked = sum(len(person.asked) for person in storm.people)
     return (
-        f"torture: seed={storm.seed} kills={storm.bridge.kills} "
-        f"of_workers={storm.bridge.kills_of_workers} faults={faults} plays={plays} "
+        f"torture: seed={storm.seed} kills={storm.bridge.kills} faults={faults} plays={plays} "
         f"posts={verdict.posts} reconnects={reconnects} asked={asked} lost={verdict.lost} "
         f"doubled={verdict.doubled}"
     )
