@@ -225,6 +225,23 @@ def test_the_services_differ_in_what_they_run_and_in_nothing_that_protects() -> 
     assert {key for key in comes if comes[key] != stays[key]} == {"Type", "ExecStart"}
 
 
+def test_each_unit_is_put_where_systemd_looks_by_a_line_of_its_page() -> None:
+    page = (DEPLOY / "systemd.md").read_text(encoding="utf-8")
+    copied = re.findall(r"cp (docs/deploy/\S+) /etc/systemd/system/\s+(?:&& )?(.*)", page)
+
+    assert sorted(path for names, _ in copied for path in ROOT.glob(names)) == UNITS
+    assert all(then.startswith("systemctl daemon-reload") for _, then in copied)
+
+
+def test_the_page_on_sleep_says_what_to_do_wherever_it_says_that_they_sleep() -> None:
+    page = (DEPLOY / "sleep.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", page, re.MULTILINE))
+
+    assert {"Heroku", "Render", "Fly"} <= rows.keys()
+    # There the settings lie elsewhere, as systemd.md says, and cron would find none.
+    assert "/opt/ownyourtrakt" not in rows["cron"]
+
+
 @pytest.mark.parametrize(
     "path", [path for path in PAGES if path.name != "sleep.md"], ids=lambda path: path.name
 )
