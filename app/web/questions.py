@@ -68,6 +68,9 @@ async def settle(
     if act is None:
         raise SignInError("not_found")
     said = "settled"
+    if answer == "choose" and notice.closed_at is None and not form.getlist("watch"):
+        again = f"/questions/{notice.id}?tick=none&said=bunch-none"
+        return RedirectResponse(again, status_code=303)
     if notice.closed_at is None:
         async with bridge.database.writing() as writing:
             await act(writing, notice, bridge.now(), form)
