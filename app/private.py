@@ -1,10 +1,12 @@
 """What holds keys, or what people watched, is for its owner alone: `.env`, database and copies."""
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from glob import escape
 from pathlib import Path
 
 DOTENV = Path(".env")
+HEADER = b"SQLite format 3\0"
 
 
 def exposed(database: Path | None) -> list[tuple[Path, int]]:
@@ -14,19 +16,54 @@ def exposed(database: Path | None) -> list[tuple[Path, int]]:
 
 
 def ours(database: Path | None) -> Iterator[Path]:
-    """Yield what is for its owner alone, also what SQLite and copies put beside the database."""
+    """Yield what is for its owner alone, also what SQLite and copies put beside the database.
+
+    Nothing of this where another file or folder was named by mistake. To be called before SQLite
+    has the database open here: to read it otherwise takes this process's locks away.
+    """
     yield DOTENV
-    if database is None or not database.parent.is_dir():
+    if database is None or (database.exists() and not is_sqlite(database)):
         return
-    beside, copies = [*database.parent.iterdir()], database.parent / "backups"
-    mine = [path for path in beside if path.name.startswith(database.stem) or path == copies]
-    # A folder that holds other things, or that many share (as /tmp, by its sticky bit), is not
-    # ours to close.
-    if len(mine) == len(beside) and not database.parent.stat().st_mode & stat.S_ISVTX:
-        yield database.parent
+    stem, folder, copies = escape(database.stem), database.parent, database.parent / "backups"
+    kept = sqlite_in(copies, {f"{stem}-*", "ownyourtrakt-*"})
+    mine = sqlite_in(folder, {escape(database.name), f"{stem}-replaced-*"})
+    mine += [path for path in map(database.with_name, beside(database.name)) if path.is_file()]
+    if holds_only(copies, kept):
+        mine.append(copies)
+    if holds_only(folder, mine):
+        yield folder
     yield from mine
-    if copies.is_dir():
-        yield from copies.glob(f"{database.stem}-*")
+    yield from kept
+
+
+def beside(name: str) -> list[str]:
+    """Return the names that SQLite gives to files beside a database."""
+    return [f"{name}-{end}" for end in ("wal", "shm", "journal")]
+
+
+def sqlite_in(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return the SQLite databases in a folder whose names match."""
+    return [path for pattern in patterns for path in folder.glob(pattern) if is_sqlite(path)]
+
+
+def is_sqlite(path: Path) -> bool:
+    """Tell whether a file is a database of SQLite, or empty, as one is at first."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(HEADER)) in {b"", HEADER}
+    except OSError:
+        return False
+
+
+def holds_only(folder: Path, mine: Sequence[Path]) -> bool:
+    """Tell whether a folder is ours to close: it holds nothing else, and is none that many share.
+
+    Such a one, as /tmp, has the sticky bit.
+    """
+    is_all = bool(mine) and len(mine) == len([*folder.iterdir()])
+    return is_all and not folder.stat().st_mode & stat.S_ISVTX
 
 
 def mend(database: Path | None) -> tuple[list[str], list[str]]:

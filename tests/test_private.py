@@ -130,6 +130,41 @@ def test_a_folder_that_holds_other_things_is_left_as_it_is(tmp_path: Path) -> No
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
+def test_neighbours_whose_names_only_begin_alike_are_left_as_they_are(tmp_path: Path) -> None:
+    database = tmp_path / "www.db"
+    database.touch(mode=0o644)
+    (tmp_path / "www-site").mkdir(mode=0o755)
+    (tmp_path / "backups").mkdir(mode=0o755)
+    (tmp_path / "backups" / "www-site").mkdir(mode=0o755)
+    for name in ("www.db.txt", "www-replaced-notes.txt", "backups/www-site.tar"):
+        (tmp_path / name).write_text("a text of somebody else", encoding="utf-8")
+    before = modes(tmp_path) | modes(tmp_path / "backups")
+
+    mended, left = private.mend(database)
+
+    assert (mended, left) == ([f"{database} (was 0644)"], [])
+    assert modes(tmp_path) | modes(tmp_path / "backups") == before | {"www.db": 0o600}
+
+
+@pytest.mark.parametrize("is_folder", [True, False], ids=["folder", "text"])
+async def test_what_is_named_as_the_database_by_mistake_is_refused_and_left_as_it_is(
+    machine: Machine, *, is_folder: bool
+) -> None:
+    named = machine.folder / "home" / "notes"
+    named.parent.mkdir(mode=0o755)
+    if is_folder:
+        named.mkdir(mode=0o755)
+    else:
+        named.write_text("Dear diary, today I watched Dune.\n" * 50, encoding="utf-8")
+    (named.parent / "notes-wal").touch(mode=0o644)
+    before = modes(named.parent)
+
+    ended = await machine.run("migrate", DATABASE_URL=f"sqlite:///{named}")
+
+    assert "cannot be used" in ended.line
+    assert modes(named.parent) == before
+
+
 def test_a_folder_that_many_share_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "bridge.db").touch(mode=0o600)
     tmp_path.chmod(0o1777)
