@@ -205,7 +205,7 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
 
     sites = neighbour("site")
     trakt = Trakt(
-        http=neighbour("trakt", keepalive=20),
+        http=neighbour("trakt", keepalive=100),
         auth=neighbour("trakt-auth"),
         budget=Budget(settings.trakt_gets_per_5_min, lambda: now().timestamp()),
         api_url=settings.trakt_api_url,

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.process import run
 from bench import process, targets, theirs
 from bench.binary import NotRun, program, their_figures
 from bench.figures import HEADS, Figure, logged, machine, table
@@ -66,7 +67,8 @@ def main(
     measure = works(plays, accounts, timedelta(milliseconds=latency))
     for part in parts or measurable():
         with logged(), TemporaryDirectory(prefix="ownyourtrakt-bench-") as folder:
-            found = asyncio.run(measure[part](Path(folder)))
+            # As `serve` works, which most parts are measured without.
+            found = run(measure[part](Path(folder)))
         figures += found
         typer.echo(f"{table(HEADS, [figure.row() for figure in found])}\n")
     judged = targets.judged(figures)

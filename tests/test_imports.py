@@ -42,6 +42,7 @@ LADDER = [
         "grants",
         "oauth",
         "server",
+        "process",
     },
     {"style"},
     {"wording"},

@@ -1,6 +1,5 @@
 """``serve``: the pages and, beside them, the scheduler; ``work``: the work without pages."""
 
-import asyncio
 import os
 import secrets
 import socket
@@ -12,7 +11,7 @@ import structlog
 import typer
 import uvicorn
 
-from app import __version__, database, logs, sentry
+from app import __version__, database, logs, process, sentry
 from app import settings as config
 from app.cli.schema import migrated
 from app.cli.stops import readable_database_errors, settings_or_stop, stop
@@ -67,6 +66,7 @@ def serve(
             h11_max_incomplete_event_size=LARGEST_HEAD,
         )
     )
+    process.settle()
     server.run(sockets=[listener])
 
 
@@ -89,7 +89,7 @@ def work(
         migrated(settings, log.warning)
         log.info("working", at=settings.base_url, version=__version__)
         with readable_database_errors(settings):
-            asyncio.run(worked(settings, with_jobs=with_jobs))
+            process.run(worked(settings, with_jobs=with_jobs))
     except SettingsError as error:
         raise stop(str(error)) from None
 
