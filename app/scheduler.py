@@ -363,7 +363,8 @@ class Scheduler:
     async def beat(self, session: AsyncSession, now: datetime) -> None:
         """Note that we work, and ask people what only they can tell.
 
-        At the start a long silence may mean that this database is an old copy, put back.
+        At the start a long silence may mean that this database is an old copy, put back; so may
+        a last beat in the future, which a wrong clock has told.
         """
         if ahead := await setback.mend(session, now):
             log.warning("the clock was set back; what it had put off is done", by=str(ahead))
@@ -373,8 +374,9 @@ class Scheduler:
         last = await gates.beat(session, key_name, now, longest)
         if last:
             log.warning("silent since", heartbeat=last)
-        if last and self.tended_at is None:
-            await gates.shut(session, last, now)
+        age = last or (gates.UNKNOWN if ahead and ahead > longest else None)
+        if age and self.tended_at is None:
+            await gates.shut(session, age, now)
         await self.stretch(session, now)
         # Before notices are locked: whoever signs in or leaves ends sessions last.
         await accounts.sweep(session, now)

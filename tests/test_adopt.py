@@ -98,6 +98,28 @@ async def test_an_old_copy_of_the_database_posts_nothing_twice(
         assert (await site(world)).gate_at is None
 
 
+async def test_an_old_copy_whose_last_heartbeat_a_wrong_clock_told_posts_nothing_twice(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock) as world:
+        await world.ready()
+        await watched(world, LIES)
+        clock.passes(days=2)
+        await world.work()
+        copy(world, tmp_path / "copy.db")
+        clock.passes(days=-2)
+        new_process(world)
+        await watched(world, DUNE)
+        clock.passes(hours=8)
+        await put_back(world, tmp_path / "copy.db")
+
+        await later(world, hours=2)
+
+        assert states(await posts(world)) == ["published"] * 2
+        assert len(world.site.posts) == 2
+        assert (await site(world)).gate_at is None
+
+
 async def test_behind_a_gate_only_what_is_surely_new_leaves(tmp_path: Path, clock: Clock) -> None:
     async with restored(tmp_path, clock) as world:
         for _ in range(2):

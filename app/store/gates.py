@@ -6,7 +6,7 @@ than the moment at which the gate was shut, or because the site has been read th
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,6 +29,8 @@ class Silence:
 
 
 WAITING = (State.QUEUED, State.HELD)
+# The age of a copy whose last heartbeat tells nothing.
+UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 async def beat(

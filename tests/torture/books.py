@@ -35,6 +35,12 @@ def is_there(url: str, question: str, *values: object) -> bool:
         return False
 
 
+def last_heartbeat(url: str) -> datetime:
+    """Return when the bridge says that it last worked."""
+    ((at,),) = rows(url, "SELECT at FROM heartbeat")
+    return datetime.fromisoformat(at).replace(tzinfo=UTC)
+
+
 def written(value: object) -> object:
     """Return an instant as SQLite writes it, anything else as it is."""
     if not isinstance(value, datetime):

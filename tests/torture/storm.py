@@ -84,6 +84,7 @@ class Storm:
     copy: Path
     copied: str = ""
     is_behind: bool = False
+    old_beat: datetime | None = None
     happened: Counter[str] = field(default_factory=Counter)
     wrongs: list[str] = field(default_factory=list)
 
@@ -179,6 +180,8 @@ class Storm:
             self.clock.passes(plan.downtime)
         # Who was killed could not give the scheduler's lease back.
         self.clock.passes(USUAL.scheduler_lease)
+        if self.is_behind:
+            self.grow_old()
         await self.network.arrive()
 
     def take_copy(self) -> None:
@@ -200,12 +203,25 @@ class Storm:
         await self.network.arrive(all_of_them=True)
         self.clock.passes(3 * POLL_INTERVAL)
         books.put_back(self.bridge.database, self.copied)
+        self.old_beat = books.last_heartbeat(self.bridge.database)
         self.copied = ""
         self.happened["old copy"] += 1
         self.is_behind = True
         for person in self.people:
             self.network.keys.refused((Where.SITE_TOKEN, person.name))
             self.network.keys.refused((Where.TRAKT_TOKEN, person.name))
+
+    def grow_old(self) -> None:
+        """Let time pass until the last heartbeat of an old copy is no recent one.
+
+        A wrong clock's may, and then nobody can know the copy for what it is (docs/promises.md).
+        """
+        old = self.old_beat
+        if old is None or books.last_heartbeat(self.bridge.database) != old:
+            return
+        recent = 2 * POLL_INTERVAL + timedelta(seconds=LONGEST_START)
+        while abs(old - self.clock.bridge()) <= recent:
+            self.clock.passes(POLL_INTERVAL)
 
     async def beat(self, beat: Beat) -> None:
         """Do some deeds, let time pass, and let the bridge do what comes of it."""
