@@ -33,6 +33,16 @@ async def test_a_database_that_is_not_there_yet_is_no_fault_and_not_made(machine
     assert list(machine.folder.iterdir()) == []
 
 
+async def test_the_disk_is_looked_at_where_the_database_will_be_made(machine: Machine) -> None:
+    place = machine.folder / "not" / "there" / "yet" / "bridge.db"
+
+    ended = await machine.run("doctor", DATABASE_URL=f"sqlite:///{place}")
+
+    assert f"MB are free for {place}" in ended.said
+    assert "ok    file system: " in ended.said
+    assert (ended.code, ended.faults) == (0, [])
+
+
 async def test_a_missing_trakt_app_is_named(machine: Machine) -> None:
     ended = await machine.run("doctor", TRAKT_CLIENT_ID="")
 

@@ -65,8 +65,7 @@ def checked(*, reach: bool) -> Iterator["Check"]:
     yield check_files(settings)
     yield from check_disk(loss_here(settings))
     yield from check_database(settings)
-    path = database.sqlite_file(settings.database_url)
-    if path and path.exists():
+    if path := database.sqlite_file(settings.database_url):
         yield from check_room(path)
     yield from asyncio.run(check_reach(settings)) if reach else [check_clock(datetime.now(UTC))]
 
@@ -125,10 +124,15 @@ def check_database(settings: Settings) -> Iterator[Check]:
 
 def check_place(path: Path) -> Check:
     """Tell whether the first start will be able to make the database at ``path``."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = nearest(path)
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return ("database", True, f"{path} will be made by the first start")
     return ("database", False, f"{path} cannot be made: {folder} is not a folder we can write in")
+
+
+def nearest(path: Path) -> Path:
+    """Return the innermost folder around ``path`` that exists already."""
+    return next(parent for parent in path.absolute().parents if parent.exists())
 
 
 def check_disk(loss: str | None) -> Iterator[Check]:
@@ -138,8 +142,8 @@ def check_disk(loss: str | None) -> Iterator[Check]:
 
 
 def check_room(path: Path) -> Iterator[Check]:
-    """Tell whether the disk has room for the database, and can keep it whole."""
-    free = shutil.disk_usage(path.parent).free
+    """Tell whether the disk has room for the database, made or not, and can keep it whole."""
+    free = shutil.disk_usage(nearest(path)).free
     words = f"{free / 10**6:,.0f} MB are free for {path}"
     yield ("room", free >= LEAST_ROOM, words if free >= LEAST_ROOM else f"only {words}")
     if MOUNTS.exists():
