@@ -99,15 +99,10 @@ def on_begin(connection: Connection) -> None:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the file of a SQLite database, None for PostgreSQL and for one in memory."""
+    """Return the file of a SQLite database, None for PostgreSQL."""
     parsed = make_url(url)
-    if (
-        parsed.get_backend_name() != "sqlite"
-        or not parsed.database
-        or parsed.database == ":memory:"
-    ):
-        return None
-    return Path(parsed.database)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    return Path(parsed.database) if is_sqlite and parsed.database else None
 
 
 def prepare(url: str) -> None:

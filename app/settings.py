@@ -90,10 +90,17 @@ def database(url: str) -> str:
     if not found or scheme not in drivers:
         raise ValueError("must start with sqlite:/// or postgres://")
     try:
-        make_url(f"{drivers[scheme]}://{rest}")
+        made = make_url(f"{drivers[scheme]}://{rest}")
     except (ArgumentError, ValueError):
         # Its own message would repeat the password.
         raise ValueError("is not the URL of a database: user:password@host:port/name") from None
+    # In memory, each connection would have a database of its own.
+    is_file = made.database and not made.database.startswith((":memory:", "file:"))
+    if scheme == "sqlite" and (made.host or not is_file):
+        raise ValueError(
+            "must name a file: sqlite:///./data/ownyourtrakt.db, or from the root, with four "
+            "slashes, sqlite:////var/lib/ownyourtrakt/bridge.db"
+        )
     return f"{drivers[scheme]}://{rest}"
 
 

@@ -90,6 +90,21 @@ def test_a_wrong_value_is_said_in_words_of_ours(values: dict[str, str], said: st
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite://data/bridge.db",
+    ],
+)
+def test_a_sqlite_database_must_be_a_file(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL must name a file: sqlite:///\./data/"):
+        loaded(database_url=url)
+
+
 def test_a_missing_secret_key_says_how_to_make_one() -> None:
     with pytest.raises(SettingsError, match=r"SECRET_KEY is missing.*token_urlsafe"):
         settings.load(_env_file=None)
