@@ -102,12 +102,22 @@ async def test_a_database_of_another_version_is_told_its_cure(
     assert cure in ended.said
 
 
-async def test_a_wrong_setting_is_its_one_finding(machine: Machine) -> None:
-    ended = await machine.run("doctor", POLL_INTERVAL="soon")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("POLL_INTERVAL", "soon"),
+        # These are judged by the parts that use them, as at the start.
+        ("NOTIFY_URLS", "bogus://somewhere"),
+        ("SENTRY_DSN", "foo"),
+        ("ALLOWED_SITES", "not a site"),
+    ],
+)
+async def test_a_wrong_setting_is_its_one_finding(machine: Machine, name: str, value: str) -> None:
+    ended = await machine.run("doctor", **{name: value})
 
     assert (ended.code, ended.faults) == (1, ["settings"])
     assert len(ended.said.splitlines()) == 1
-    assert "POLL_INTERVAL" in ended.said
+    assert name in ended.said
 
 
 async def test_it_asks_nobody_unless_told_to(machine: Machine) -> None:

@@ -13,12 +13,13 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import database, migrate, private
+from app import database, migrate, private, sentry
 from app import settings as config
 from app.cli.stops import Json, cure, reason_of, say_json
 from app.disk import loss_here
 from app.errors import FetchError
 from app.http import client, date_of
+from app.main import check
 from app.migrate import Schema
 from app.rotate import Census, census
 from app.settings import Settings, SettingsError
@@ -57,6 +58,8 @@ def checked(*, reach: bool) -> Iterator["Check"]:
     """Check one thing after the other; wrong settings say nothing about the rest."""
     try:
         settings = config.load()
+        sentry.start(settings)
+        check(settings)
     except SettingsError as error:
         yield ("settings", False, str(error))
         return
