@@ -3,15 +3,19 @@
 import re
 import tomllib
 from collections.abc import Iterable
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.test_make import Clone, clone, complaint
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RUN, DEV = PROJECT["dependencies"], PROJECT["optional-dependencies"]["dev"]
+POSTGRES = PROJECT["optional-dependencies"]["postgres"]
 SOURCES = [
     path for part in ("app", "bench", "migrations", "tests") for path in (ROOT / part).rglob("*.py")
 ]
@@ -49,6 +53,34 @@ def test_every_package_is_pinned_with_hashes(lock: str) -> None:
     assert len(pinned) == len(lines)
     assert set(names(RUN)) <= set(pinned)
     assert "://" not in text
+
+
+def is_for_here(one: Requirement, extras: Iterable[str]) -> bool:
+    return one.marker is None or any(
+        one.marker.evaluate({"extra": extra}) for extra in ("", *extras)
+    )
+
+
+def installed_for(requirements: Iterable[str]) -> set[str]:
+    """All packages that pip would install here for these."""
+    found: set[tuple[str, frozenset[str]]] = set()
+    left = [Requirement(one) for one in requirements]
+    while left:
+        one = left.pop()
+        key = (canonicalize_name(one.name), frozenset(one.extras))
+        if key not in found:
+            found.add(key)
+            needed = map(Requirement, requires(one.name) or ())
+            left += [other for other in needed if is_for_here(other, one.extras)]
+    return {name for name, _ in found}
+
+
+def test_the_lock_by_which_all_is_tried_holds_what_the_wheel_asks_for_and_no_more() -> None:
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    lines = re.findall(r"^[a-z0-9].*==.*(?= \\$)", text, re.MULTILINE)
+    locked = {one.name for one in map(Requirement, lines) if is_for_here(one, ())}
+
+    assert locked == installed_for([*RUN, *POSTGRES])
 
 
 def test_every_exception_to_a_rule_carries_its_reason() -> None:
