@@ -500,6 +500,18 @@ async def test_the_person_looks_at_the_site_and_is_told_what_was_found(world: Wo
         assert said in world.browser.text
 
 
+async def test_what_was_posted_after_the_last_look_is_said_not_to_be_counted(world: World) -> None:
+    await world.ready()
+    for film in (DUNE, LIES):
+        await watched(world, film)
+
+    await world.browser.visit("/settings")
+
+    assert len(world.site.posts) == 2
+    assert "1 post of what you watched, by all looks so far" in world.browser.text
+    assert "posted since the last one is not counted" in world.browser.text
+
+
 async def test_what_becomes_of_lost_posts_is_chosen(world: World) -> None:
     await world.ready()
     await world.browser.visit("/settings")

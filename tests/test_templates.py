@@ -511,6 +511,7 @@ PAGES: dict[str, Page] = {
     ),
     "settings-looking": settings(person=person(look_due_at=NOW), held=1),
     "settings-locked": settings(person=person(locked=LOCKED)),
+    "settings-trakt-locked": settings(connection=connection(locked=LOCKED)),
     "style": style_page(),
     "style-own": style_page(
         Style(
@@ -757,6 +758,18 @@ def test_a_locked_site_offers_to_sign_in_again_as_the_same_person() -> None:
     field = form.select_one('input[name="me"]')
     assert field is not None
     assert field["value"] == "https://ada.example/"
+
+
+@pytest.mark.parametrize(
+    ("name", "section"), [("settings-locked", "site"), ("settings-trakt-locked", "trakt")]
+)
+def test_the_settings_lead_from_what_is_locked_to_the_dashboard(name: str, section: str) -> None:
+    for drawn_name, is_told in (("settings", False), (name, True)):
+        card = seen(drawn(drawn_name)).select_one(f'section[aria-labelledby="{section}"]')
+        assert card is not None
+        assert ("does not let the bridge in" in text_of(card)) is is_told
+        assert bool(card.select_one('a[href="/"]')) is is_told
+        assert "become posts" not in text_of(card) or not is_told
 
 
 def test_what_is_locked_is_not_polled() -> None:

@@ -105,8 +105,8 @@ SAID = {
     "bunch-keep": "They stay here and are not posted.",
     "bunch-choose": "Those that you ticked are queued to be posted; the others are not posted.",
     "bunch-none": (
-        "None is ticked, so nothing is decided yet. Tick those that you want on your site, or press "
-        "“Keep all unposted”."
+        "None is ticked, so nothing is decided yet. Tick those that you want on your site, or "
+        "press “Keep all unposted”."
     ),
     "gate-there": "Good: they count as posted, and none of them is sent.",
     "gate-send": "They are queued to be posted, the oldest first.",
