@@ -270,6 +270,7 @@ async def test_keys_are_not_rotated_under_a_bridge_that_does_not_know_the_new_on
     now, name = datetime.now(UTC), Vault([OLD_KEY]).key_name
     values = (f"{now:%F %T.%f}", name)
     machine.alter("INSERT INTO heartbeat (id, at, key_name) VALUES (1, ?, ?)", *values)
+    machine.alter("INSERT INTO lease VALUES (1, 'process 7 on web-1', ?)", values[0])
 
     ended = await machine.run("rotate-keys", SECRET_KEY=f"{NEW_KEY},{OLD_KEY}")
 

@@ -22,7 +22,7 @@ from app.grants import UNREADABLE, Pair
 from app.main import app_of, assembled
 from app.notices import Kind
 from app.rotate import PORTION, Census, StaleBridge, census, rotate
-from app.store import accounts, connections, gates, grants, notices, sealed
+from app.store import accounts, connections, gates, grants, lease, notices, sealed, workers
 from app.store.accounts import Site
 from app.store.connections import Start
 from app.tables import ConnectionRow, SiteRow
@@ -156,10 +156,16 @@ async def test_what_no_key_opens_is_named_with_what_its_person_must_do(store: Da
         assert words in told
 
 
+async def be_scheduled(store: Database) -> None:
+    """Let a bridge be at work that knows the old key alone."""
+    async with store.writing() as session:
+        await lease.take(session, "process 1 on web-1", NOON, timedelta(seconds=30))
+        await gates.beat(session, Vault([OLD]).key_name, NOON, timedelta(hours=1))
+
+
 async def test_nothing_is_sealed_that_a_running_bridge_could_not_open(store: Database) -> None:
     await fill(store)
-    async with store.writing() as session:
-        await gates.beat(session, Vault([OLD]).key_name, NOON, timedelta(hours=1))
+    await be_scheduled(store)
 
     with pytest.raises(StaleBridge):
         await rotate(store, Vault([NEW, OLD]), NOON + timedelta(minutes=1), print)
@@ -168,6 +174,30 @@ async def test_nothing_is_sealed_that_a_running_bridge_could_not_open(store: Dat
     # It has ended, or was started anew with the newer key.
     await rotate(store, Vault([NEW, OLD]), NOON + timedelta(minutes=4), print)
     assert await pairs(store, Vault([NEW])) == [PAIR, PAIR]
+
+
+async def test_a_bridge_that_has_ended_in_peace_keeps_nobody_waiting(store: Database) -> None:
+    await fill(store)
+    await be_scheduled(store)
+    async with store.writing() as session:
+        await lease.release(session, "process 1 on web-1")
+
+    await rotate(store, Vault([NEW, OLD]), NOON + timedelta(seconds=1), print)
+
+    assert await pairs(store, Vault([NEW])) == [PAIR, PAIR]
+
+
+async def test_the_last_of_many_workers_that_knows_only_the_old_key_is_waited_for(
+    store: Database,
+) -> None:
+    await fill(store)
+    await be_scheduled(store)
+    async with store.writing() as session:
+        await workers.announce(session, "process 2 on web-2", NOON + timedelta(seconds=30))
+        await lease.release(session, "process 1 on web-1")
+
+    with pytest.raises(StaleBridge):
+        await rotate(store, Vault([NEW, OLD]), NOON + timedelta(seconds=1), print)
 
 
 # What keeps a statement busy for ever, at the row at which it stands.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped
 from sqlmodel import col
@@ -14,7 +14,7 @@ from app.grants import UNREADABLE
 from app.notices import Kind
 from app.store import connections, notices
 from app.store.grants import Row
-from app.tables import AccountRow, ConnectionRow, HeartbeatRow, SiteRow
+from app.tables import AccountRow, ConnectionRow, HeartbeatRow, LeaseRow, SiteRow, WorkerRow
 from app.vault import Vault
 
 # A scheduler beats once a minute: one that was silent for longer is not running.
@@ -92,7 +92,11 @@ async def replace(session: AsyncSession, place: Place, old: Sealed, text: str) -
 async def strangers(session: AsyncSession, vault: Vault, now: datetime) -> bool:
     """Tell whether a scheduler works on this database that does not seal with our newest key."""
     beat = await session.get(HeartbeatRow, 1)
-    return beat is not None and beat.at > now - ALIVE and beat.key_name != vault.key_name
+    if beat is None or beat.at <= now - ALIVE or beat.key_name == vault.key_name:
+        return False
+    # Whoever ended in peace has given the lease back, and is no worker any more.
+    left = or_(select(LeaseRow).exists(), select(WorkerRow).exists())
+    return bool(await session.scalar(select(left)))
 
 
 async def misjudged(session: AsyncSession, vault: Vault) -> dict[Row, list[int]]:
