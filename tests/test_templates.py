@@ -625,6 +625,12 @@ def test_live_regions_can_be_found_again(name: str) -> None:
     assert all(tag.get("id") for tag in seen(drawn(name)).select("[data-live]"))
 
 
+def test_what_a_test_post_shows_turns_up_while_a_choice_that_is_not_saved_stays() -> None:
+    soup = seen(ENVIRONMENT.get_template("abilities.html").render(findings()[1]))
+    assert len(soup.select("td.known[data-live]")) == len(Ability)
+    assert not soup.select("[data-live] select")
+
+
 def hostile_pages() -> Iterator[str]:
     """Draw pages in which everything that others can write is hostile."""
     row = WatchRow(**(WATCH | {"title": HOSTILE}))
