@@ -24,6 +24,8 @@ class Kind(StrEnum):
     GATE = "gate"
     # The source no longer shows many plays that it showed before.
     ABSENT = "absent"
+    # Trakt refuses the app, so only whoever runs the bridge can mend it; they are told, too.
+    CLOSED = "closed"
 
 
 # The title of a message about one notice, after our name.
@@ -36,6 +38,7 @@ TITLES: dict[str, str] = {
     Kind.START: "where shall posting start?",
     Kind.GATE: "are these posts on your site?",
     Kind.ABSENT: "many plays are gone from Trakt",
+    Kind.CLOSED: "Trakt refuses the app",
 }
 
 # The strictest of the services takes 1,024 characters; the dashboard shows the rest.

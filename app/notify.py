@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database import Database
 from app.http import is_inside
 from app.metrics import Metrics
-from app.notices import Message, message
+from app.notices import Kind, Message, message
 from app.outbox import backoff
 from app.settings import Network, Settings, SettingsError
 from app.store import notices
@@ -334,7 +334,8 @@ class Notifier:
         """
         async with self.database.reading() as session:
             rows = await notices.claimed(session, claim)
-            urls = await self.addresses(session, claim.account_id)
+            is_for_operator = any(row.kind == Kind.CLOSED for row in rows)
+            urls = await self.addresses(session, claim, is_for_operator=is_for_operator)
         if not rows:
             return
         told = message([(row.kind, row.said) for row in rows], self.settings.base_url)
@@ -344,10 +345,19 @@ class Notifier:
                 waits = self.settings.waits
                 row.tell_at = None if is_told else again(row.tries, self.now(), waits)
 
-    async def addresses(self, session: AsyncSession, account_id: int) -> Sequence[str]:
-        """Return where to tell an account: its own addresses, or else the operator's."""
-        own = await notices.addresses(session, account_id, self.vault) or ()
-        return [url for url in own if self.may_use(url)] or self.settings.notify_urls
+    async def addresses(
+        self, session: AsyncSession, claim: Claim, *, is_for_operator: bool
+    ) -> Sequence[str]:
+        """Return where to tell an account: its own addresses, or else the operator's.
+
+        What is for the operator, too, goes to both, and to the operator's once for all accounts.
+        """
+        found = await notices.addresses(session, claim.account_id, self.vault) or ()
+        own = [url for url in found if self.may_use(url)]
+        if not is_for_operator:
+            return own or self.settings.notify_urls
+        is_first = await notices.is_first_closed(session, claim.keys)
+        return [*own, *(self.settings.notify_urls if is_first else ())]
 
     def may_use(self, url: str) -> bool:
         """Tell whether an address of an account is still one that it could choose today."""

@@ -77,6 +77,11 @@ FEW = 10
 LITTLE = 1000
 # After so many failures in a row new plays are kept without the comparison.
 MOST_FAILURES = 5
+# What a person, and the operator, are told when Trakt refuses the app.
+CLOSED = (
+    "Trakt refuses the app of this bridge, so nothing new is read. Whoever runs the bridge checks "
+    "it at https://trakt.tv/oauth/applications; such an app needs Trakt VIP. Nothing is missed."
+)
 # The part of a turn that the comparison may take; the rest is for keeping what was read.
 COMPARING = 0.75
 LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
@@ -263,6 +268,8 @@ class Poller:
                 if reading.findings.unbelieved or row.account_id in asked:
                     await tell_absences(session, row, reading, now)
                     await bunches.close_empty(session, row.account_id, now)
+                if row.failures or reading.scope.is_check:
+                    await notices.close(session, row.account_id, Notice.CLOSED, now)
                 later = [now + jittered(self.stretched or self.interval), doubts.get(turn.id)]
                 later += [] if row.archive_page else [row.diff_due_at]
                 next_poll_at = max(now, min(when for when in later if when))
@@ -388,6 +395,8 @@ class Poller:
                 row.resume_at = row.next_poll_at if self.asked(error) else None
                 if needs_person(error):
                     await connections.lock(session, row, row.trouble, now)
+                if is_closed(error):
+                    await notices.open_one(session, row.account_id, Notice.CLOSED, CLOSED, now)
 
     async def note_archive_trouble(self, turn: Turn, error: Exception) -> None:
         """Write down when to go on with the archive."""
@@ -407,7 +416,7 @@ class Poller:
 
     def asked(self, error: Exception) -> timedelta | None:
         """Return how long we were asked to wait, None when nobody asked."""
-        return self.waits.closed if isinstance(error, SourceClosed) else asked_wait(error)
+        return self.waits.closed if is_closed(error) else asked_wait(error)
 
 
 async def thought(size: int, think: Callable[..., T], *words: Any) -> T:  # noqa: ANN401 - its own
@@ -588,6 +597,11 @@ def archived(row: ConnectionRow, page: Page, now: datetime, new: int) -> None:
 def needs_person(error: Exception) -> bool:
     """Tell whether asking again is in vain until the person has acted."""
     return isinstance(error, GrantLost | SourceLocked | TokenRefused)
+
+
+def is_closed(error: BaseException | None) -> bool:
+    """Tell whether Trakt refuses the app, also where it did so while a key was renewed."""
+    return isinstance(error, SourceClosed) or (error is not None and is_closed(error.__cause__))
 
 
 def asked_wait(error: Exception) -> timedelta | None:

@@ -213,6 +213,33 @@ async def test_notices_of_one_account_are_one_message_and_of_two_accounts_two(de
     assert "Bob signs in." in one
 
 
+async def test_of_a_refused_app_each_person_is_told_and_the_operator_once(desk: Desk) -> None:
+    await desk.add_account("https://bob.example/")
+    await desk.add_account("https://eve.example/")
+    for number in (1, 2):
+        await desk.choose(f"ntfy://{desk.inbox.place}/own-{number}", account_id=number)
+    await desk.open(Kind.SITE, "Ada signs in.")
+    for account_id in (1, 2, 3):
+        await desk.open(Kind.CLOSED, "The app is refused.", account_id)
+        desk.clock.passes(seconds=1)
+    allowed = "127.0.0.0/8"
+    notifier = desk.a_notifier(desk.database, allow_private_networks=allowed)
+
+    await notifier.tell_due()
+    desk.clock.passes(days=1)
+    await notifier.tell_due()
+
+    got = list(zip(desk.inbox.paths, desk.inbox.got, strict=True))
+    operators = [told["message"] for path, told in got if path == "/operator"]
+    assert operators == [f"The app is refused.\n\n{BRIDGE}"]
+    own = [(told.get("topic"), told["title"]) for path, told in got if path != "/operator"]
+    assert sorted(own) == [
+        ("own-1", "OwnYourTrakt: Trakt refuses the app"),
+        ("own-1", "OwnYourTrakt: please sign in again"),
+        ("own-2", "OwnYourTrakt: Trakt refuses the app"),
+    ]
+
+
 async def test_two_processes_do_not_tell_it_twice(desk: Desk) -> None:
     await desk.open(Kind.PAUSED, "Posting is paused.")
     theirs = Database(desk.settings().database_url)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from app.demo import trakt_door
 from app.demo.catalogue import CATALOGUE, DUNE, LIES, SECRETS, SPECIAL
@@ -15,10 +16,11 @@ from app.demo.trakt_full import OVERVIEW
 from app.demo.trakt_history import BadDays
 from app.errors import SourceBusy
 from app.grants import Pair
+from app.notices import Kind, shortened
 from app.poll import is_final, moment
 from app.sources.trakt_history import read_item
-from app.store import connections, grants, watches
-from app.tables import AccountRow, ConnectionRow
+from app.store import connections, grants, notices, watches
+from app.tables import AccountRow, ClaimRow, ConnectionRow, NoticeRow
 from app.waits import USUAL, Waits
 from app.watch import Stamps
 from tests.polling import asked, change, poll, settled
@@ -35,6 +37,11 @@ async def reconnect(world: World, **typed: str) -> None:
     await world.browser.visit("/")
     await world.browser.press("Connect Trakt again", **typed)
     await world.browser.press("Approve")
+
+
+async def open_notices(world: World) -> list[NoticeRow]:
+    async with world.bridge.database.reading() as session:
+        return await notices.open_ones(session, 1)
 
 
 async def test_an_idle_poll_is_one_request(world: World) -> None:
@@ -314,6 +321,52 @@ async def test_a_disabled_app_is_explained_and_asked_for_rarely(world: World) ->
     assert "Trakt VIP" in world.browser.text
     assert await poll(world, minutes=59) == []
     assert (await world.connection()).locked is None
+
+
+async def test_a_refused_app_is_told_once_and_until_trakt_takes_it_again(world: World) -> None:
+    await settled(world)
+    world.trakt.disable_app()
+    await poll(world)
+    (told,) = await open_notices(world)
+    await poll(world, hours=2)
+
+    assert [one.opened_at for one in await open_notices(world)] == [told.opened_at]
+    assert (told.kind, told.subject) == (Kind.CLOSED, "")
+    assert shortened(told.said) == told.said
+
+    world.trakt.app.state = "active"
+    await poll(world, hours=2)
+    assert await open_notices(world) == []
+
+
+async def test_an_app_that_is_gone_when_a_key_is_renewed_is_told_of_too(world: World) -> None:
+    await settled(world)
+    world.trakt.delete_app()
+    await poll(world, days=100)
+
+    assert [one.kind for one in await open_notices(world)] == [Kind.CLOSED]
+    assert await poll(world, minutes=59) == []
+
+
+@pytest.mark.parametrize("owns", [True, False], ids=["owner", "guest"])
+async def test_who_runs_the_bridge_is_led_to_the_refused_app_and_a_guest_to_them(
+    world: World, *, owns: bool
+) -> None:
+    await settled(world)
+    if not owns:
+        async with world.bridge.database.writing() as session:
+            await session.execute(update(ClaimRow).values(me="https://the-owner.example/"))
+    world.trakt.disable_app()
+    await poll(world)
+
+    await world.browser.visit("/")
+
+    said = world.browser.text
+    links = world.browser.document.select("a[href='https://trakt.tv/oauth/applications']")
+    assert len(links) == owns
+    assert ("One thing needs you" in said) is owns
+    assert ("Whoever runs the bridge must see to it" in said) is not owns
+    assert "You need not do anything" not in said
 
 
 async def test_a_person_who_revoked_us_is_asked_to_connect_again_and_misses_nothing(

@@ -690,6 +690,13 @@ def test_what_is_so_is_shown_though_its_notice_is_missing() -> None:
     assert shown == [Kind.TRAKT, Kind.SITE, Kind.PAUSED]
 
 
+def test_who_runs_the_bridge_needs_to_see_to_an_app_that_trakt_refuses() -> None:
+    refused = [a_notice(Kind.CLOSED)]
+
+    assert [need.kind for need in needs(a_site(), None, 0, refused, owns=True)] == [Kind.CLOSED]
+    assert needs(a_site(), None, 0, refused) == []
+
+
 def test_what_has_stopped_comes_before_what_is_asked() -> None:
     ill = a_site(paused="5", gate_at=NOON)
     linked = a_connection(sealed_tokens="sealed")

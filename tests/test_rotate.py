@@ -25,6 +25,7 @@ from app.rotate import PORTION, Census, StaleBridge, census, rotate
 from app.store import accounts, connections, gates, grants, lease, notices, sealed, workers
 from app.store.accounts import Site
 from app.store.connections import Start
+from app.store.notices import Claim
 from app.tables import ConnectionRow, SiteRow
 from app.vault import Vault
 from app.watch import Person
@@ -409,7 +410,10 @@ async def test_lost_addresses_are_told_and_the_operator_is_told_instead(world: W
         await later.browser.visit("/settings/notifications")
         assert "cannot be read any more" in later.browser.text
         async with later.bridge.database.reading() as session:
-            assert await later.bridge.notifier.addresses(session, 1) == ()
+            found = await later.bridge.notifier.addresses(
+                session, Claim(1, (), world.clock()), is_for_operator=False
+            )
+            assert found == ()
 
         await later.browser.press("Add", address="https://ntfy.sh/another-topic")
         await later.browser.visit("/")

@@ -173,6 +173,8 @@ def dashboard(**values: object) -> Page:
         "stretched": None,
         "loss": None,
         "has_lost_addresses": False,
+        "is_refused": False,
+        "owns": False,
     }
     return "dashboard.html", base(**(full | values))
 
@@ -461,6 +463,13 @@ PAGES: dict[str, Page] = {
         person=person(trouble="It asks us to slow down.", resume_at=NOW + timedelta(minutes=4)),
         knows_zone=False,
         zone="Mars/Olympus",
+    ),
+    "app-refused": dashboard(connection=connection(trouble="Trakt says no."), is_refused=True),
+    "app-refused-to-its-owner": dashboard(
+        connection=connection(trouble="Trakt says no."),
+        is_refused=True,
+        owns=True,
+        needs=[Need(Kind.CLOSED, "Trakt refuses the app of this bridge.")],
     ),
     "locked": dashboard(
         connection=connection(locked="Trakt no longer accepts the key it gave us."),

@@ -102,6 +102,7 @@ async def connect(
     resume(found, start.now)
     grants.put(found, pair, vault)
     await notices.close(session, account_id, Kind.TRAKT, start.now)
+    await notices.close(session, account_id, Kind.CLOSED, start.now)
     return replaced
 
 
@@ -132,7 +133,7 @@ async def disconnect(
     pairs = [pair for row in rows if (pair := grants.pair_of(row, vault))]
     for row in rows:
         unlink(row)
-    for kind in (Kind.TRAKT, Kind.ABSENT):
+    for kind in (Kind.TRAKT, Kind.ABSENT, Kind.CLOSED):
         await notices.close(session, account_id, kind, now)
     return pairs
 

@@ -134,7 +134,8 @@ async def seen(session: AsyncSession, account_id: int, key: int) -> NoticeRow | 
 async def claim(session: AsyncSession, now: datetime, until: datetime, most: int) -> list[Claim]:
     """Lease what is due to be told, of ``most`` accounts, longest due first.
 
-    Whoever does not tell it until the lease ends leaves it to be told again.
+    What is for the operator, too, is a claim of its own. Whoever does not tell it until the lease
+    ends leaves it to be told again.
     """
     due = [col(NoticeRow.tell_at) <= now, col(NoticeRow.closed_at).is_(None)]
     accounts = await session.scalars(
@@ -151,12 +152,29 @@ async def claim(session: AsyncSession, now: datetime, until: datetime, most: int
         .with_for_update(skip_locked=True)
     )
     claims = []
-    for account_id, group in groupby(rows.all(), key=lambda row: row.account_id):
+    found = sorted(rows, key=to_whom)
+    for (account_id, _), group in groupby(found, key=to_whom):
         ours = list(group)
         for row in ours:
             row.tell_at, row.tries = until, row.tries + 1
         claims.append(Claim(account_id, tuple(row.id or 0 for row in ours), until))
     return claims
+
+
+def to_whom(row: NoticeRow) -> tuple[int, bool]:
+    """Return whose a notice is, and whether it is for the operator, too."""
+    return row.account_id, row.kind == Kind.CLOSED
+
+
+async def is_first_closed(session: AsyncSession, keys: Collection[int]) -> bool:
+    """Tell whether one of these notices is the first open one that says Trakt refuses the app."""
+    first = await session.scalar(
+        select(col(NoticeRow.id))
+        .where(col(NoticeRow.kind) == Kind.CLOSED, col(NoticeRow.closed_at).is_(None))
+        .order_by(col(NoticeRow.opened_at), col(NoticeRow.id))
+        .limit(1)
+    )
+    return first in keys
 
 
 async def claimed(session: AsyncSession, ours: Claim, *, lock: bool = False) -> list[NoticeRow]:

@@ -31,13 +31,20 @@ def needs(
     connection: ConnectionRow | None,
     lost: int,
     notices: Sequence[NoticeRow],
+    *,
+    owns: bool = False,
 ) -> list[Need]:
     """Return all that waits for a person, what has stopped first.
 
-    ``lost``: of so many posts only the person can tell. A notice may lag behind what it is
-    about, so that itself is asked where it can be.
+    ``lost``: of so many posts only the person can tell. ``owns``: they run the bridge. A notice
+    may lag behind what it is about, so that itself is asked where it can be.
     """
-    return [*stopped(site, connection), *asked(site, connection, lost, notices)]
+    closed = [Need(Kind.CLOSED, one.said) for one in notices if one.kind == Kind.CLOSED]
+    return [
+        *(closed if owns else ()),
+        *stopped(site, connection),
+        *asked(site, connection, lost, notices),
+    ]
 
 
 def stopped(site: SiteRow, connection: ConnectionRow | None) -> Iterable[Need]:
