@@ -116,6 +116,20 @@ async def test_a_post_that_arrived_is_found_and_not_sent_again(
             assert (await newest(world)).url == world.site.posts[-1].url
 
 
+async def test_a_post_that_is_answered_with_a_web_page_is_found_and_not_sent_again(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, Habits(html_200="created")) as world:
+        await world.ready()
+        await watched(world, DUNE)
+        assert (await newest(world)).state == "unsure"
+
+        await later(world, hours=1)
+
+        assert (await newest(world)).state == "published"
+        assert len(world.site.posts) == 1
+
+
 @pytest.mark.parametrize("kind", LISTING)
 async def test_a_post_that_a_list_does_not_show_is_sent_once_more(
     tmp_path: Path, clock: Clock, kind: str
