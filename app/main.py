@@ -1,16 +1,19 @@
 """The one place where the parts meet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_network
 from signal import SIGINT, SIGTERM
+from socket import socket
+from types import ModuleType
 
 import httpx2
 import structlog
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
@@ -32,6 +35,7 @@ from app.publish import Publisher
 from app.pulse import Pulse
 from app.refresh import Refresher
 from app.scheduler import Errand, Scheduler
+from app.server import LARGEST_HEAD, beside, patient
 from app.settings import Settings, SettingsError
 from app.sources.budget import Budget
 from app.sources.trakt import Trakt
@@ -58,13 +62,18 @@ from app.web import (
 )
 from app.web.bridge import Bridge, the_bridge
 from app.web.door import Door, tell_refusal
-from app.web.headers import SecurityHeaders, protect
+from app.web.headers import SecurityHeaders, protect, protection
 from app.web.observe import HEADER, Observed, request_id
 from app.web.problems import problem
 from app.web.session import SignedOut
 from app.web.views import HERE, plain_trouble_page, trouble_page
 
 log = structlog.get_logger()
+
+# A look at a site for one watch comes before what a person decides about it.
+PAGES = (signin, connect, site, questions, history, pages)
+CHOICES = (style, rules, file, abilities, trial, notifications)
+PARTS = (*PAGES, *CHOICES, health, operator, posters)
 
 
 def utcnow() -> datetime:
@@ -90,11 +99,16 @@ def create_app(
 
 
 async def work(
-    settings: Settings, now: Callable[[], datetime] = utcnow, *, with_jobs: bool = False
+    settings: Settings,
+    now: Callable[[], datetime] = utcnow,
+    *,
+    with_jobs: bool = False,
+    listener: socket | None = None,
 ) -> None:
     """Do what is due beside other workers, without pages, until SIGTERM or Ctrl-C.
 
-    ``with_jobs``: it is handed out by PgQueuer, which must be installed.
+    ``with_jobs``: it is handed out by PgQueuer, which must be installed. ``listener``: where
+    machines, and nobody else, may ask how this process does.
 
     Raises:
         SettingsError: as `create_app`.
@@ -107,9 +121,15 @@ async def work(
         scheduler = jobs_of(scheduler, settings.database_url)
     for number in (SIGTERM, SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, scheduler.stop)
+    answering = (
+        beside(served(app_of(bridge, scheduler, [health]), settings), listener)
+        if listener
+        else nullcontext()
+    )
     try:
-        await scheduler.run()
-        await scheduler.finish()
+        async with answering:
+            await scheduler.run()
+            await scheduler.finish()
     finally:
         await closed(bridge, scheduler)
 
@@ -160,17 +180,30 @@ def check(settings: Settings) -> None:
     check_urls(settings)
 
 
-def app_of(bridge: Bridge, scheduler: Scheduler) -> FastAPI:
+def served(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Return how an app answers whoever connects."""
+    return uvicorn.Config(
+        app,
+        # One worker, whatever WEB_CONCURRENCY says: the scheduler lives in it.
+        workers=1,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+        http=patient(settings.waits, protection(secure=settings.secure)),
+        ws="none",
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+    )
+
+
+def app_of(bridge: Bridge, scheduler: Scheduler, parts: Sequence[ModuleType] = PARTS) -> FastAPI:
     """Return the app that shows ``bridge`` and runs ``scheduler`` while it is started."""
     settings = bridge.settings
-    # A look at a site for one watch comes before what a person decides about it.
-    parts = (signin, connect, site, questions, history, pages)
-    choices = (style, rules, file, abilities, trial, notifications)
-    every = (*parts, *choices, health, operator, posters)
     app = FastAPI(
         title="OwnYourTrakt",
         # As they are: included, each would be made anew.
-        routes=[route for part in every for route in part.router.routes],
+        routes=[route for part in parts for route in part.router.routes],
         lifespan=partial(lifespan, bridge, scheduler),
         docs_url=None,
         redoc_url=None,

@@ -5,10 +5,13 @@ hundred connections that say one letter now and then would hold all that a proce
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from socket import socket
 from typing import ClassVar
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.waits import Waits
@@ -108,3 +111,19 @@ def patient(waits: Waits, protection: Mapping[str, str]) -> type[Patient]:
     """Return the protocol with which a server waits for so long, and refuses what is no HTTP."""
     lines = [(name.lower().encode(), value.encode()) for name, value in protection.items()]
     return type("Patient", (Patient,), {"waits": waits, "protection": lines})
+
+
+@asynccontextmanager
+async def beside(config: uvicorn.Config, listener: socket) -> AsyncIterator[None]:
+    """Answer at ``listener`` until the block ends, without what the app does at its own start.
+
+    A signal that ends the process is handed on to whoever else listens to it.
+    """
+    config.lifespan = "off"
+    server = uvicorn.Server(config)
+    answering = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await answering

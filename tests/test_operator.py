@@ -1,5 +1,6 @@
 """The page of whoever runs the instance: all of it, for nobody else, and without a secret."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from app.demo.catalogue import DUNE
 from app.demo.site import Answer
+from app.main import app_of
 from app.outbox import State
 from app.settings import Settings
 from app.store import instance
@@ -17,7 +19,7 @@ from app.web.operator import HARMLESS, INNER, in_effect
 from tests.conftest import NOON
 from tests.test_pages import second_person
 from tests.test_settings import loaded
-from tests.world import Clock, World, running_world
+from tests.world import BRIDGE, Clock, World, browser_for, running_world
 
 
 async def add_account(world: World, me: str, locked: str | None = None) -> int:
@@ -31,6 +33,19 @@ async def add_account(world: World, me: str, locked: str | None = None) -> int:
         }
         session.add(SiteRow(account_id=key, **there, locked=locked))
         return key
+
+
+async def test_where_others_do_the_work_the_page_says_where_their_faults_are(world: World) -> None:
+    await world.sign_in()
+    await world.browser.visit("/operator")
+    assert "--metrics-port" not in world.browser.text
+
+    alone = replace(world.bridge, has_scheduler=False)
+    async with browser_for(app_of(alone, world.scheduler)) as client:
+        client.cookies = world.browser.client.cookies
+        page = await client.get(f"{BRIDGE}/operator")
+
+    assert "work --metrics-port" in page.text
 
 
 async def test_the_operator_sees_how_the_whole_bridge_is_doing(world: World) -> None:

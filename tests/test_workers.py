@@ -1,6 +1,7 @@
 """Workers: any number of processes share the work of one database, and nothing is done twice."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from sqlalchemy import func, select
 from sqlmodel import col
@@ -30,6 +32,7 @@ from bench.workers import PATIENCE, Place, all_due, place
 from tests.machine import Machine
 from tests.polling import asked, poll
 from tests.postgres import migrated_database
+from tests.test_serve import free_port
 from tests.world import BRIDGE, Clock, World, browser_for, running_world
 
 LEASE = USUAL.scheduler_lease
@@ -314,6 +317,42 @@ async def test_on_sqlite_a_worker_says_in_one_line_why_it_cannot_and_what_to_do(
     assert "SQLite has one writer" in ended.line
     assert "run serve" in ended.line
     assert "DATABASE_URL" in ended.line
+
+
+async def test_machines_may_ask_a_worker_how_it_does_and_see_nothing_else_of_it(
+    town: Callable[[int], AbstractAsyncContextManager[Place]],
+) -> None:
+    port = free_port()
+    async with (
+        town(1) as there,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+        there.working(1, "--metrics-port", str(port)) as (worker,),
+    ):
+        await all_due(there.measured, utcnow())
+        await until(partial(is_busy, there.measured.bridge), 0)
+
+        told = (await client.get("/metrics")).text
+        assert 'ownyourtrakt_jobs_total{job="poll",outcome="done"}' in told
+        assert 'ownyourtrakt_requests_total{neighbour="trakt",status="2xx"}' in told
+        assert "\nownyourtrakt_accounts 1.0\n" in told
+        assert (await client.get("/healthz")).json()["status"] == "ok"
+        assert (await client.get("/")).status_code == 404
+        # It is told to end as without the port.
+        worker.terminate()
+        assert await worker.wait() == 0
+
+
+async def test_a_port_for_machines_that_is_taken_is_told_in_one_line(machine: Machine) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+
+        nowhere = "postgres://ada@127.0.0.1:1/x"
+        ended = await machine.run("work", "--metrics-port", port, DATABASE_URL=nowhere)
+
+    assert f"port {port} cannot be used" in ended.line
+    assert "--metrics-port" in ended.line
 
 
 async def test_pages_without_a_scheduler_are_well_whatever_the_workers_do(world: World) -> None:

@@ -16,12 +16,10 @@ from app import settings as config
 from app.cli.schema import migrated
 from app.cli.stops import readable_database_errors, settings_or_stop, stop
 from app.disk import loss_here
-from app.main import create_app
+from app.main import create_app, served
 from app.main import work as worked
 from app.private import DOTENV
-from app.server import LARGEST_HEAD, patient
 from app.settings import Settings, SettingsError
-from app.web.headers import protection
 
 log = structlog.get_logger()
 
@@ -51,21 +49,7 @@ def serve(
         log.warning("there is a proxy in front, as BASE_URL is https: set TRUSTED_PROXIES=1")
     if not settings.trakt_client_id:
         log.warning("TRAKT_CLIENT_ID is missing: the dashboard says how to get one")
-    # One worker, whatever WEB_CONCURRENCY says: the scheduler lives in it.
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            workers=1,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=2,
-            http=patient(settings.waits, protection(secure=settings.secure)),
-            ws="none",
-            h11_max_incomplete_event_size=LARGEST_HEAD,
-        )
-    )
+    server = uvicorn.Server(served(app, settings))
     process.settle()
     server.run(sockets=[listener])
 
@@ -75,6 +59,10 @@ def work(
     with_jobs: Annotated[
         bool, typer.Option("--queue", help="Let PgQueuer hand out polls and posts (docs/scale.md).")
     ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Answer /metrics and /healthz at this port.", min=1, max=65535),
+    ] = None,
 ) -> None:
     """Do the work without pages, beside any number of others; needs PostgreSQL."""
     settings = settings_or_stop()
@@ -83,13 +71,18 @@ def work(
             "SQLite has one writer, so workers would only wait for each other: run serve, which "
             "works by itself, or set DATABASE_URL to a PostgreSQL (docs/scale.md)"
         )
+    listener = None
+    if metrics_port:
+        # As far as /metrics itself answers anybody, see `app.web.health`.
+        host = "0.0.0.0" if settings.metrics_token else "127.0.0.1"  # noqa: S104 - see above
+        listener = listening(host, metrics_port, "--metrics-port")
     logs.configure(settings.log_format)
     try:
         sentry.start(settings)
         migrated(settings, log.warning)
         log.info("working", at=settings.base_url, version=__version__)
         with readable_database_errors(settings):
-            process.run(worked(settings, with_jobs=with_jobs))
+            process.run(worked(settings, with_jobs=with_jobs, listener=listener))
     except SettingsError as error:
         raise stop(str(error)) from None
 
@@ -120,8 +113,8 @@ def add_secret_key(path: Path) -> None:
         file.write(f"\nSECRET_KEY={secrets.token_urlsafe(48)}\n")
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """Return a socket bound to ``port``, or stop with one readable line."""
+def listening(host: str, port: int, named: str = "PORT") -> socket.socket:
+    """Return a socket bound to ``port``, which ``named`` gave, or stop with one readable line."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -131,6 +124,6 @@ def listening(host: str, port: int) -> socket.socket:
         listener.close()
         raise stop(
             f"port {port} cannot be used ({error.strerror}). Stop the program that holds it, or "
-            "set PORT to another number."
+            f"set {named} to another number."
         ) from None
     return listener

@@ -75,6 +75,7 @@ async def operator(request: Request, bridge: TheBridge, person: ThePerson) -> Re
         number=number,
         last=max(1, math.ceil(total / PER_PAGE)),
         bugs=list(reversed(bridge.metrics.bugs)),
+        has_scheduler=bridge.has_scheduler,
         started_at=bridge.started_at,
         budget=bridge.trakt.budget,
         effective=list(in_effect(bridge.settings)),
