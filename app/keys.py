@@ -14,7 +14,14 @@ from app.refresh import Neighbour, Refresher
 from app.tables import SiteRow
 
 # With these a token endpoint says that a refresh token is worth nothing.
-DEAD = {"invalid_grant", "invalid_token", "invalid_client", "unauthorized"}
+DEAD = {
+    "invalid_grant",
+    "invalid_token",
+    "invalid_client",
+    "unauthorized",
+    "unauthorized_client",
+    "unsupported_grant_type",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class Keys:
         except GrantLost as error:
             raise SiteLocked(f"{error}; sign in again to give the bridge a new key.") from error
         except GrantBusy as error:
-            trouble = f"The key for the site could not be renewed: {error}."
+            trouble = f"The key for the site could not be renewed: {str(error).rstrip('.')}."
             raise SiteBusy(trouble, error.retry_after) from error
 
     async def renewed(self, site: SiteRow, refresh_token: str) -> Pair:

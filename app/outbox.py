@@ -276,6 +276,12 @@ def backoff(attempts: int, waits: Waits = USUAL) -> timedelta:
     return min(waits.first_retry * factor, waits.longest_retry)
 
 
+def is_away(post: Post, waits: Waits = USUAL) -> bool:
+    """Tell whether a site has not taken a post for a day, by the waits between its attempts."""
+    waited = sum((backoff(made, waits) for made in range(1, post.attempts)), timedelta())
+    return waited >= timedelta(days=1)
+
+
 def jittered(wait: timedelta, spread: float = 0.1) -> timedelta:
     """Return ``wait``, up to ``spread`` longer, so that many do not come back at one moment."""
     return wait * (1 + spread * random.random())  # noqa: S311 - spreads load, hides nothing

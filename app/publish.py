@@ -27,7 +27,17 @@ from app.indieweb.discovery import discover
 from app.keys import Keys
 from app.learn import Learner
 from app.metrics import Metrics
-from app.outbox import REMOVED, Post, State, failed, published, removed, ruled_out
+from app.outbox import (
+    REMOVED,
+    Post,
+    State,
+    failed,
+    is_away,
+    jittered,
+    published,
+    removed,
+    ruled_out,
+)
 from app.posters import Fetching, Pictures
 from app.rules import Decision, Then, decision_to_json
 from app.store import found, grants, posts, rules, watches
@@ -51,6 +61,10 @@ MOST_FAILURES = 5
 PAUSED = (
     f"{MOST_FAILURES} posts in a row went wrong on your site, so the bridge sends no more for now. "
     "Look at them, then press “Go on”; until then it tries a single one now and then."
+)
+AWAY = (
+    "Your site has taken no post for a day. The bridge tries again now and then, and at once if "
+    "you press “Go on”; if your site works, sign in again, which renews its key and addresses."
 )
 VISIBILITY: dict[Then, Literal["unlisted", "private"]] = {
     Then.UNLISTED: "unlisted",
@@ -238,6 +252,12 @@ class Publisher:
         if after.state is State.PUBLISHED and after.url:
             await self.learner.after_post(attempt.site, attempt.body, after.url)
 
+    async def park(self, attempt: Sending | Fetching, session: AsyncSession) -> None:
+        """Give up what was cut short; a poster is got again when its lease has run out."""
+        if isinstance(attempt, Sending):
+            key, sent = attempt.post_id, attempt.post
+            await posts.park(session, key, attempt.account_id, sent, self.now(), self.waits)
+
     def held(self, site: SiteRow) -> list[str]:
         """Return the keys that a site gave us: an answer may hold the refresh token, too."""
         pair = grants.pair_of(site, self.keys.refresher.vault)
@@ -271,7 +291,12 @@ class Publisher:
             if endpoint is None:
                 known = replace(attempt.post, rediscovered=True)
                 return failed(known, error, self.now(), self.waits), None
-        return failed(attempt.post, error, self.now(), self.waits), endpoint
+        now = self.now()
+        after = failed(attempt.post, error, now, self.waits)
+        if isinstance(error, SiteBusy):
+            # Sites of one host that was away do not come back at one moment.
+            after = replace(after, due_at=now + jittered(after.due_at - now))
+        return after, endpoint
 
     async def moved_to(self, attempt: Sending) -> str | None:
         """Return where the site says its Micropub endpoint is now, None if that is not news."""
@@ -441,7 +466,8 @@ def site_after(site: SiteRow, outcome: Outcome, now: datetime, waits: Waits) -> 
             return {"trouble": after.trouble, "locked": after.trouble}
         case SiteBusy():
             # The others would fare the same; they wait together.
-            return {"trouble": after.trouble, "resume_at": after.due_at}
+            told = {"paused": f"{AWAY} {after.trouble}"} if is_away(after, waits) else {}
+            return {"trouble": after.trouble, "resume_at": after.due_at, **told}
         case SiteMoved() if after.state is State.QUEUED:
             return {"trouble": after.trouble, **moved}
         case _:

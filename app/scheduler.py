@@ -254,7 +254,8 @@ class Scheduler:
 
     def start_post(self, attempt: Sending | Fetching) -> asyncio.Task[None]:
         """Send a post. A bug leaves it to its lease: nobody knows whether it was sent."""
-        return self.start(self.posts, self.guarded("post", self.publisher.deliver(attempt)))
+        deliver, park = self.publisher.deliver(attempt), partial(self.publisher.park, attempt)
+        return self.start(self.posts, self.guarded("post", deliver, park=park))
 
     async def start_archives(self) -> None:
         """Read one more page of each archive that is to be read."""

@@ -1,11 +1,13 @@
 """A site in trouble: its posts leave gently, five failures pause it, and it goes on by itself."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
 from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL
-from app.demo.site import Answer
+from app.demo.site import Answer, Held
 from app.store import accounts
+from app.waits import Waits
 from tests.test_look import later, newest, open_notices, posts, site, states, watched
 from tests.world import Clock, World, running_world
 
@@ -117,3 +119,62 @@ async def test_posts_leave_oldest_first_and_at_a_gentle_pace(
         told = [post.properties["published"][0] for post in world.site.posts]
         assert len(told) == 3
         assert told == sorted(told)
+
+
+async def busy_for_long(world: World) -> None:
+    await world.ready()
+    for _ in range(100):
+        world.site.then(Answer(429))
+    await watched(world, DUNE)
+    assert (await site(world)).paused is None
+    for _ in range(6):
+        await later(world, hours=6)
+
+
+async def test_a_site_that_takes_nothing_for_a_day_is_told_once_and_goes_on_by_itself(
+    world: World,
+) -> None:
+    await busy_for_long(world)
+
+    (told,) = await open_notices(world)
+    assert "taken no post for a day" in told.said
+    assert "429" in told.said
+    world.site.record.one_offs.clear()
+    await later(world, hours=8)
+
+    assert states(await posts(world)) == ["published"]
+    assert await open_notices(world) == []
+
+
+async def test_go_on_tries_at_once_also_where_a_site_was_away(world: World) -> None:
+    await busy_for_long(world)
+    world.site.record.one_offs.clear()
+
+    async with world.bridge.database.writing() as session:
+        assert await accounts.go_on(session, 1, world.clock())
+    await world.work()
+
+    assert states(await posts(world)) == ["published"]
+
+
+async def test_a_post_that_is_cut_short_at_the_end_is_looked_for_by_the_next_process(
+    world: World,
+) -> None:
+    await world.ready()
+    await watched(world, LIES)
+    world.site.then(Answer(429))
+    await watched(world, DUNE)
+    held = Held(asyncio.Event())
+    world.site.then(held)
+    world.clock.passes(minutes=2)
+    world.scheduler.waits = Waits(last_words=timedelta())
+    await world.scheduler.start_due()
+    await held.reached.wait()
+
+    await world.scheduler.finish()
+    held.until.set()
+
+    assert (await newest(world)).state == "unsure"
+    await later(world, minutes=4)
+    assert (await newest(world)).state == "published"
+    assert len(world.site.posts) == 2

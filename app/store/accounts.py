@@ -14,7 +14,7 @@ from app.abilities import Server, met, to_json
 from app.grants import Pair
 from app.notices import Kind
 from app.outbox import State, Unsure
-from app.store import abilities, connections, grants, notices, opinions
+from app.store import abilities, connections, grants, notices, opinions, posts
 from app.tables import AccountRow, ClaimRow, ConnectionRow, PostRow, SessionRow, SiteRow, SpentRow
 from app.vault import Vault
 
@@ -214,7 +214,8 @@ async def go_on(session: AsyncSession, key: int, now: datetime) -> bool:
     site = await session.get(SiteRow, key, with_for_update=True)
     if site is None or site.paused is None:
         return False
-    site.paused, site.failures, site.next_send_at = None, 0, None
+    site.paused, site.failures, site.next_send_at, site.resume_at = None, 0, None, None
+    await posts.hasten(session, key, now)
     await notices.close(session, key, Kind.PAUSED, now)
     return True
 

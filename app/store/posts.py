@@ -199,6 +199,17 @@ async def settle(
     return settled
 
 
+async def park(
+    session: AsyncSession, key: int, account_id: int, sent: Post, now: datetime, waits: Waits
+) -> None:
+    """Give up an attempt that was cut short: nobody knows whether it arrived."""
+    await hold_sites(session, [account_id])
+    after = abandoned(sent, now)
+    (is_ours,) = await settle(session, [(key, sent, after)], now, waits)
+    if is_ours:
+        await tell(session, key, after.trouble or "", now, None)
+
+
 async def look_later(session: AsyncSession, row: PostRow, waits: Waits) -> None:
     """Let the site be looked at when that can tell more about a post."""
     post = value(row)
@@ -285,6 +296,20 @@ async def tell_all(
     if events:
         # Nobody asks for their ids, for which SQLite would be told one after the other.
         await session.execute(insert(EventRow), events)
+
+
+async def hasten(session: AsyncSession, account_id: int, now: datetime) -> None:
+    """Let what waits for another try be sent at once; its site is locked."""
+    await session.execute(
+        update(PostRow)
+        .where(
+            col(PostRow.account_id) == account_id,
+            col(PostRow.state) == State.QUEUED,
+            col(PostRow.due_at) > now,
+        )
+        .values(due_at=now)
+        .execution_options(synchronize_session="fetch")
+    )
 
 
 async def move_on(session: AsyncSession, now: datetime, waits: Waits) -> None:
