@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ALWAYS_THE_SAME = "1"
 LAST_LINES = re.compile(
-    r"of_workers=(?P<of_workers>\d+)\n"
+    r"seconds=\d+ of_workers=(?P<of_workers>\d+)\n"
     r"torture: seed=(?P<seed>\S+) kills=(?P<kills>\d+) faults=(?P<faults>\d+) "
     r"plays=(?P<plays>\d+) posts=(?P<posts>\d+) reconnects=\d+ asked=\d+ "
     r"lost=(?P<lost>\d+) doubled=(?P<doubled>\d+)"

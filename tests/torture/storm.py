@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -442,6 +443,7 @@ async def torture(seed: str, form: Form) -> bool:
 
     The folder of a storm that went wrong is kept.
     """
+    began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="ownyourtrakt-torture-"))
     with database_in(folder, form.database) as url:
         async with gathered(folder, url, seed, form) as storm:
@@ -454,7 +456,8 @@ async def torture(seed: str, form: Form) -> bool:
         remove(folder)
     else:
         typer.echo(f"the bridge's database and log are kept in {folder}")
-    typer.echo(f"of_workers={storm.bridge.kills_of_workers}")
+    seconds = time.monotonic() - began
+    typer.echo(f"seconds={seconds:.0f} of_workers={storm.bridge.kills_of_workers}")
     typer.echo(summary(storm, verdict))
     return is_well
 
