@@ -76,7 +76,9 @@ async def test_of_a_paused_account_nothing_is_asked_until_it_is_resumed(
     assert await poll(world) == []
     assert "paused" in (await operated.run("list")).said
     await world.browser.visit("/")
-    assert "Whoever runs this bridge has paused it" in world.browser.text
+    assert "Whoever runs this bridge has paused it. Nothing is lost" in world.browser.text
+    assert "wants you to" not in world.browser.text
+    assert "/site/go-on" not in world.browser.text
 
     resumed = await operated.run("resume", me)
     so_far = len(world.trakt.requests)

@@ -6,6 +6,7 @@ from typing import TypeGuard
 
 from app.notices import Kind
 from app.store import undecided
+from app.store.accounts import BY_OPERATOR
 from app.tables import ConnectionRow, NoticeRow, SiteRow
 
 # These are about a question; the others are about something that has stopped.
@@ -14,11 +15,15 @@ QUESTIONS = (Kind.GATE, Kind.START, Kind.BUNCH, Kind.ABSENT, Kind.UNSURE)
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing that waits for a person; ``key`` is the notice that an answer is given to."""
+    """One thing that waits for a person; ``key`` is the notice that an answer is given to.
+
+    ``is_theirs``: the person can do something about it.
+    """
 
     kind: Kind
     said: str
     key: int | None = None
+    is_theirs: bool = True
 
     @property
     def is_question(self) -> bool:
@@ -49,9 +54,13 @@ def needs(
 
 def stopped(site: SiteRow, connection: ConnectionRow | None) -> Iterable[Need]:
     """Yield what does not go on without the person."""
-    if is_linked(connection) and connection.locked:
-        yield Need(Kind.TRAKT, connection.locked)
-    if site.locked:
+    trakt = connection.locked if is_linked(connection) else None
+    if BY_OPERATOR in {trakt, site.locked}:
+        said = f"{BY_OPERATOR}. Nothing is lost meanwhile, and it goes on when they let it."
+        yield Need(Kind.PAUSED, said, is_theirs=False)
+    if trakt and trakt != BY_OPERATOR:
+        yield Need(Kind.TRAKT, trakt)
+    if site.locked and site.locked != BY_OPERATOR:
         yield Need(Kind.SITE, site.locked)
     if site.paused:
         yield Need(Kind.PAUSED, site.paused)
