@@ -9,11 +9,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+
 from app.database import Database
 from app.store import sealed
 from app.store.sealed import PLACES, Place, Sealed
 from app.vault import Vault
 
+log = structlog.get_logger()
+
+LOST = "no SECRET_KEY opens a key any more"
 PORTION = 100
 # Rows that changed while they were sealed anew are looked at once more.
 MOST_ROUNDS = 3
@@ -98,10 +103,16 @@ async def replaced(
 
 
 async def judge_all(database: Database, vault: Vault, now: datetime) -> None:
-    """Write of each key whether it can be opened: a SECRET_KEY may be lost, or put back."""
+    """Write of each key whether it can be opened: a SECRET_KEY may be lost, or put back.
+
+    What is lost is said in the log, too: of all keys at once, a wrong SECRET_KEY is the reason.
+    """
     async with database.reading() as session:
         found = await sealed.misjudged(session, vault)
     for row, keys in found.items():
         for key in keys:
             async with database.writing() as session:
                 await sealed.judge(session, row, key, vault, now)
+    if lost := (await census(database, vault)).lost:
+        words = "%s; %s, unless the former SECRET_KEY is put back (doctor names all)"
+        log.warning(words, LOST, lost[0], keys=len(lost))

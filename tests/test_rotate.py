@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from sqlmodel import SQLModel
+from structlog.testing import capture_logs
 
 from app import settings
 from app.cli.keys import summary
@@ -21,7 +22,7 @@ from app.demo.catalogue import DUNE
 from app.grants import UNREADABLE, Pair
 from app.main import app_of, assembled
 from app.notices import Kind
-from app.rotate import PORTION, Census, StaleBridge, census, rotate
+from app.rotate import LOST, PORTION, Census, StaleBridge, census, rotate
 from app.store import accounts, connections, gates, grants, lease, notices, sealed, workers
 from app.store.accounts import Site
 from app.store.connections import Start
@@ -359,6 +360,23 @@ async def test_a_lost_key_asks_to_sign_in_and_connect_again_and_loses_nothing(
 
         assert await later.states() == {"published": 1}
         assert await open_notices(later) == []
+
+
+async def test_a_lost_key_is_told_in_the_log_at_every_start(world: World) -> None:
+    await world.ready()
+    for _ in range(2):
+        with capture_logs() as lines:
+            async with started_anew(world, NEW) as later:
+                await later.work()
+        (line,) = [line for line in lines if line["event"].startswith("%s; %s, unless the former")]
+        assert line["log_level"] == "warning"
+        assert line["positional_args"] == (LOST, f"{world.site.me} must sign in again")
+        assert line["keys"] == 2
+
+    with capture_logs() as lines:
+        async with started_anew(world, NEW, OLD) as mended:
+            await mended.work()
+    assert [line for line in lines if "SECRET_KEY" in str(line)] == []
 
 
 async def test_what_waited_to_be_posted_leaves_once_the_person_has_signed_in_again(

@@ -21,7 +21,7 @@ from app.errors import FetchError
 from app.http import client, date_of
 from app.main import check
 from app.migrate import Schema
-from app.rotate import Census, census
+from app.rotate import LOST, Census, census
 from app.settings import Settings, SettingsError
 from app.store import lease, workers
 from app.vault import Vault
@@ -197,7 +197,7 @@ async def counted(settings: Settings) -> tuple[Census, timedelta | None]:
 def check_keys(found: Census) -> Iterator[Check]:
     """Tell whether all that is sealed can be opened, and whether an older key is still needed."""
     for one in found.lost:
-        yield ("keys", False, f"no SECRET_KEY opens a key any more; {one}")
+        yield ("keys", False, f"{LOST}; {one}")
     if found.older:
         words = "an older SECRET_KEY is still needed; to change that, run: ownyourtrakt rotate-keys"
         yield ("keys", True, f"{words} ({found.older} of {found.older + found.newest})")

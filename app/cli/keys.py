@@ -7,7 +7,7 @@ import typer
 
 from app import database, migrate
 from app.cli.stops import readable_database_errors, settings_or_stop, stop
-from app.rotate import Census, StaleBridge, rotate
+from app.rotate import LOST, Census, StaleBridge, rotate
 from app.settings import Settings
 from app.vault import Vault
 
@@ -43,7 +43,7 @@ async def rotated(settings: Settings) -> Census:
 
 def summary(left: Census, keys: int) -> list[str]:
     """Return what there is to say and to do afterwards, with so many keys in SECRET_KEY."""
-    lines = [f"Lost: no SECRET_KEY opens a key any more; {one}." for one in left.lost]
+    lines = [f"Lost: {LOST}; {one}." for one in left.lost]
     if left.older:
         return [*lines, f"{left.older} changed while they were sealed anew. Run this again."]
     lines.append(f"All that can be opened is sealed by the newest SECRET_KEY ({left.newest}).")
