@@ -114,5 +114,8 @@ async def judge_all(database: Database, vault: Vault, now: datetime) -> None:
             async with database.writing() as session:
                 await sealed.judge(session, row, key, vault, now)
     if lost := (await census(database, vault)).lost:
-        words = "%s; %s, unless the former SECRET_KEY is put back (doctor names all)"
-        log.warning(words, LOST, lost[0], keys=len(lost))
+        log.warning(
+            "no SECRET_KEY opens some keys any more; put the former one back, if you have it",
+            follows=lost[0],
+            keys=len(lost),
+        )

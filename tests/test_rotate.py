@@ -22,7 +22,7 @@ from app.demo.catalogue import DUNE
 from app.grants import UNREADABLE, Pair
 from app.main import app_of, assembled
 from app.notices import Kind
-from app.rotate import LOST, PORTION, Census, StaleBridge, census, rotate
+from app.rotate import PORTION, Census, StaleBridge, census, rotate
 from app.store import accounts, connections, gates, grants, lease, notices, sealed, workers
 from app.store.accounts import Site
 from app.store.connections import Start
@@ -368,9 +368,9 @@ async def test_a_lost_key_is_told_in_the_log_at_every_start(world: World) -> Non
         with capture_logs() as lines:
             async with started_anew(world, NEW) as later:
                 await later.work()
-        (line,) = [line for line in lines if line["event"].startswith("%s; %s, unless the former")]
+        (line,) = [line for line in lines if line["event"].startswith("no SECRET_KEY opens")]
         assert line["log_level"] == "warning"
-        assert line["positional_args"] == (LOST, f"{world.site.me} must sign in again")
+        assert line["follows"] == f"{world.site.me} must sign in again"
         assert line["keys"] == 2
 
     with capture_logs() as lines:
