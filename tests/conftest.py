@@ -26,13 +26,20 @@ ABOUT_ROWS = {
     "test_adopt",
     "test_bunches",
     "test_diff",
+    "test_errand",
+    "test_learning",
     "test_look",
     "test_pause",
     "test_poll",
+    "test_posters",
     "test_publish",
     "test_questions",
+    "test_rules_applied",
     "test_sessions",
+    "test_setback",
     "test_silence",
+    "test_told",
+    "test_trial",
 }
 
 # The files that take longest, longest first: begun last, one alone would keep all waiting.

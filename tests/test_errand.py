@@ -37,7 +37,7 @@ def environment(settings: Settings, **values: str) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "SECRET_KEY": SECRET_KEY,
         "BASE_URL": BRIDGE,
-        "DATABASE_URL": settings.database_url.replace("+aiosqlite", ""),
+        "DATABASE_URL": settings.database_url.replace("+aiosqlite", "").replace("+psycopg", ""),
         "TRAKT_CLIENT_ID": "client",
         "TRAKT_API_URL": settings.trakt_api_url,
         "TRAKT_AUTH_URL": settings.trakt_auth_url,
