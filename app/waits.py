@@ -1,4 +1,4 @@
-"""Every wait of the program in one table.
+"""The waits of the program in one table, but for bounds of single steps that stand beside them.
 
 Nobody needs to change them; the environment can (``WAITS__SEND_DEADLINE=5``, in seconds), so that
 a test of years needs minutes.

@@ -1,23 +1,29 @@
-"""What the other program gets wrong, put to ours: ``make peer``. Its speed: ``make bench``.
+"""What the other program gets wrong, and what it needs, put to ours: ``make peer``.
 
 Its column is quoted (see `bench.theirs`); ours is what this run did. The exit code is 1 when ours
 fails at a fault.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from bench import theirs
+from app.process import run
+from bench import process, targets, theirs
 from bench.faults import Ours, Row, rows
-from bench.figures import logged
+from bench.figures import Figure, logged, table
+from bench.rounds import import_figures, round_figures
+from bench.server import is_measurable
 
 WIDTHS = (50, 46)
+LATENCY = timedelta(milliseconds=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +106,17 @@ cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 @cli.command()
 def main(
     posts: Annotated[int, typer.Option(help="In the fault that needs many.")] = 1000,
+    accounts: Annotated[int, typer.Option(help="In a round; quoted are those of 1,000.")] = 1000,
 ) -> None:
-    """Put every fault to ours, and print it beside what the other one did."""
+    """Put every fault and every load to ours, and print it beside what the other one did."""
     typer.echo(
         f"{theirs.NAME} at {theirs.COMMIT} ({theirs.YEAR}): quoted, "
         "measured earlier on another machine; not run here\n"
     )
     with logged():
         all_hold = asyncio.run(faults_shown(rows(posts, plays=250)))
+        found = run(load_figures(accounts))
+    typer.echo(f"{table(targets.BESIDE, targets.compared(found, targets.PUBLISHED))}\n")
     line(f"SECURITY, {theirs.NAME}", "ours", "shown by")
     for safeguard in SAFEGUARDS:
         first, *others = safeguard.shown_by
@@ -129,6 +138,21 @@ async def faults_shown(faults: Sequence[Row]) -> bool:
         found.append(ours.holds)
     typer.echo(f"\nOurs does right in {sum(found)} of {len(found)}.\n")
     return all(found)
+
+
+async def load_figures(accounts: int) -> list[Figure]:
+    """Return what ours needs for the loads that the other program was measured with."""
+    parts: list[Callable[[Path], Awaitable[list[Figure]]]] = [
+        partial(round_figures, accounts=accounts, latency=LATENCY),
+        partial(import_figures, plays=accounts, latency=LATENCY),
+    ]
+    if is_measurable():
+        parts += [process.idle_figures, partial(process.memory_figures, accounts=accounts)]
+    found = []
+    for part in parts:
+        with TemporaryDirectory(prefix="ownyourtrakt-peer-") as folder:
+            found += await part(Path(folder))
+    return found
 
 
 async def ended(row: Row, folder: Path) -> Ours:
