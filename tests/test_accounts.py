@@ -119,11 +119,27 @@ async def test_an_operator_signs_all_browsers_of_an_account_out_or_those_of_ever
     assert (await world.connection()).next_poll_at is not None
 
 
+async def test_every_change_is_told_to_a_program_too(operated: Operated) -> None:
+    me = operated.world.me
+
+    ended = [
+        await operated.run(*words, "--json")
+        for words in (["pause", me], ["resume", me], ["sign-out"], ["delete", me, "--yes"])
+    ]
+
+    assert [json.loads(one.said) for one in ended] == [
+        {"me": me, "paused": True},
+        {"me": me, "paused": False},
+        {"me": None, "signed_out": True},
+        {"me": me, "deleted": True},
+    ]
+
+
 async def test_nothing_is_deleted_without_a_yes(operated: Operated) -> None:
     ended = await operated.run("delete", operated.world.me)
 
     assert ended.code == 1
-    assert "Nobody can bring it back" in ended.complaint
+    assert "posts on the website stay" in ended.complaint
     assert operated.world.me in (await operated.run("list")).said
 
 

@@ -245,6 +245,16 @@ async def test_keys_are_rotated_by_a_command_and_the_doctor_says_how_far_that_is
     assert "all are sealed by the newest SECRET_KEY" in after.said
 
 
+async def test_a_program_reads_what_was_migrated_and_sealed_anew(machine: Machine) -> None:
+    await signed_in(machine)
+
+    migrated = await machine.run("migrate", "--json")
+    rotated = await machine.run("rotate-keys", "--json", SECRET_KEY=f"{NEW_KEY},{OLD_KEY}")
+
+    assert json.loads(migrated.said) == {"copy": None}
+    assert json.loads(rotated.said) == {"newest": 1, "older": 0, "lost": []}
+
+
 async def test_a_key_that_nobody_can_open_is_named_by_doctor_and_rotation(machine: Machine) -> None:
     await signed_in(machine)
 

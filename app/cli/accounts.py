@@ -45,35 +45,42 @@ def list_all(*, as_json: Json = False) -> None:
 
 
 @app.command()
-def pause(name: Name) -> None:
+def pause(name: Name, *, as_json: Json = False) -> None:
     """Ask nothing of an account's Trakt and website any more; nothing is lost meanwhile.
 
     Until it is resumed, or until the person connects Trakt or signs in again.
     """
     me = changed(name, accounts.pause)
-    typer.echo(f"{me} is paused. To go on: ownyourtrakt accounts resume {me}")
+    words = f"{me} is paused. To go on: ownyourtrakt accounts resume {me}"
+    done(words, {"me": me, "paused": True}, as_json=as_json)
 
 
 @app.command()
-def resume(name: Name) -> None:
+def resume(name: Name, *, as_json: Json = False) -> None:
     """Go on with an account that was paused."""
 
     async def go_on(session: AsyncSession, key: int) -> None:
         await accounts.resume(session, key, datetime.now(UTC))
 
-    typer.echo(f"{changed(name, go_on)} goes on.")
+    me = changed(name, go_on)
+    done(f"{me} goes on.", {"me": me, "paused": False}, as_json=as_json)
 
 
 @app.command()
 def sign_out(
     name: Annotated[str, typer.Argument(help="The person's website; nothing: everybody.")] = "",
+    *,
+    as_json: Json = False,
 ) -> None:
     """End the sessions of all browsers of an account, or of everybody; posting goes on."""
     if name:
-        typer.echo(f"{changed(name, sessions.end_all)} is signed out in every browser.")
+        me = changed(name, sessions.end_all)
+        words = f"{me} is signed out in every browser."
+        done(words, {"me": me, "signed_out": True}, as_json=as_json)
         return
     asked(settings_or_stop(), sessions.end_all)
-    typer.echo("Everybody is signed out in every browser.")
+    words = "Everybody is signed out in every browser."
+    done(words, {"me": None, "signed_out": True}, as_json=as_json)
 
 
 @app.command()
@@ -81,17 +88,29 @@ def delete(
     name: Name,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Delete an account with all that is known of it; what is on its website stays there."""
     settings = settings_or_stop()
     found = named(settings, name)
     me = found.account.me
-    question = f"Delete {me} with its history, posts and keys? Nobody can bring it back"
+    question = (
+        f"Delete {me} with its history here, the record of its posts, and its keys? Nobody can "
+        "bring it back; posts on the website stay"
+    )
     if not yes and not typer.confirm(question, err=True):
         raise typer.Exit(1)
     with readable_database_errors(settings):
         asyncio.run(removed(settings, found.account.id or 0))
-    typer.echo(f"{me} is deleted.")
+    done(f"{me} is deleted.", {"me": me, "deleted": True}, as_json=as_json)
+
+
+def done(words: str, told: dict[str, object], *, as_json: bool) -> None:
+    """Say what was done, to a person or to a program."""
+    if as_json:
+        say_json(told)
+    else:
+        typer.echo(words)
 
 
 async def removed(settings: Settings, key: int) -> None:
