@@ -372,6 +372,7 @@ async def test_a_lease_that_has_ended_keeps_nobody_from_moving(machine: Machine)
     [
         ("mysql://x", "must start with sqlite:/// or postgres://"),
         ("sqlite:///bridge.db", "--to names the database"),
+        ("sqlite:///./bridge.db", "--to names the database"),
         ("sqlite:///file/x.db", "cannot be used"),
     ],
 )

@@ -296,6 +296,10 @@ async def test_a_run_that_takes_too_long_leaves_the_rest_to_the_next(
             ),
         ),
         (
+            replace(DONE, polls=2, next_due_at=NOW + timedelta(minutes=1)),
+            "2 looks at Trakt; the next thing is due in 1 minute.",
+        ),
+        (
             replace(DONE, polls=7, is_done=False),
             "7 looks at Trakt; more is due, the next run goes on.",
         ),

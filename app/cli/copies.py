@@ -149,10 +149,17 @@ def fill(url: str, made: Path) -> None:
         copy(source, target)
 
 
+def is_same(one: str, other: str) -> bool:
+    """Tell whether two URLs name one database, however its file is written."""
+    files = [database.sqlite_file(url) for url in (one, other)]
+    paths = [file and file.resolve() for file in files]
+    return one == other or (None not in paths and paths[0] == paths[1])
+
+
 def check_backup(file: Path) -> None:
     """Make sure that a file holds a whole database that this program can read."""
     if not file.is_file():
-        raise stop(f"{file} does not exist")
+        raise stop(f"{file} is not a file")
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         orphans = connection.execute("PRAGMA foreign_key_check").fetchone()
@@ -216,7 +223,7 @@ def move(
         target = config.database(to)
     except ValueError as error:
         raise stop(f"--to {error}") from None
-    if target == settings.database_url:
+    if is_same(target, settings.database_url):
         raise stop("--to names the database of DATABASE_URL itself")
     must_be_current(settings)
     must_not_be_scheduled(settings, datetime.now(UTC))

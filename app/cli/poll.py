@@ -64,6 +64,13 @@ def summary(done: Errand, now: datetime) -> str:
         return "Another process is at work on this database; what is due is left to it."
     if not done.is_done:
         return f"{said or 'Nothing was begun'}; more is due, the next run goes on."
-    wait = done.next_due_at and max((done.next_due_at - now).total_seconds() / 60, 0)
-    after = "nothing is to come" if wait is None else f"the next thing is due in {wait:.0f} minutes"
+    after = "nothing is to come"
+    if done.next_due_at:
+        wait = max((done.next_due_at - now).total_seconds() / 60, 0)
+        after = f"the next thing is due in {minutes(wait)}"
     return f"{said or 'Nothing was due'}; {after}."
+
+
+def minutes(number: float) -> str:
+    """Return a number of minutes in words."""
+    return "1 minute" if round(number) == 1 else f"{number:.0f} minutes"
