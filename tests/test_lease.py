@@ -55,6 +55,9 @@ async def running_two(folder: Path, clock: Clock, url: str) -> AsyncIterator[Two
         bridge, second = assembled(world.settings, clock)
         for one in (bridge.database.close, bridge.http.aclose, bridge.trakt.http.aclose):
             stack.push_async_callback(one)
+        # A round may begin a look at the site that nobody waits for.
+        for scheduler in (world.scheduler, second):
+            stack.push_async_callback(scheduler.finish)
         client = await stack.enter_async_context(browser_for(app_of(bridge, second)))
         client.cookies = world.browser.client.cookies
         yield Two(world, second, Browser(client))
