@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL, Work
 from app.demo.site import Answer, Habits
@@ -15,7 +16,7 @@ from app.demo.trakt_history import stamp
 from app.lookup import BEGINNING
 from app.notices import Kind
 from app.store import gates, looks, starts
-from app.tables import PostRow, SiteRow
+from app.tables import FoundRow, PostRow, SiteRow
 from tests.test_look import later, newest, open_notices, posts, site, states, watched
 from tests.world import Clock, World, running_world
 
@@ -186,6 +187,27 @@ async def test_a_text_that_two_viewings_may_have_is_given_to_neither(
         assert states(await posts(world)) == ["queued", "queued", "published"]
         (asked,) = await open_notices(world)
         assert "2 posts wait" in asked.said
+
+
+async def test_a_post_whose_address_came_after_a_look_had_seen_it_is_given_to_no_other_viewing(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, Habits(content_only=True)) as world:
+        await world.ready()
+        at = clock()
+        await watched(world, DUNE)
+        async with world.bridge.database.writing() as session:
+            assert await looks.ask_for(session, 1, clock(), whole=True)
+        await later(world, minutes=5)
+        async with world.bridge.database.writing() as session:
+            (row,) = (await session.scalars(select(FoundRow))).all()
+            row.post_id = None
+
+        world.trakt.watch(DUNE, at)
+        await later(world, hours=1)
+
+        assert len(world.site.posts) == 2
+        assert len({post.url for post in await posts(world)}) == 2
 
 
 async def test_a_text_that_may_be_of_a_viewing_already_decided_over_is_not_given_to_another(

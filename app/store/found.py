@@ -157,11 +157,15 @@ async def give(
     session: AsyncSession, known: Sequence[Known], rows: Sequence[FoundRow], now: datetime
 ) -> int:
     """Join watches with the posts that tell of them, each post once; return how many."""
+    if not known:
+        return 0
+    # A post may have been seen before the answer to it said where it is.
+    await owned(session, known[0].watch.account_id, rows)
     free: dict[Clue, dict[Entry, FoundRow]] = {}
-    for row in rows:
+    for row in [one for one in rows if one.post_id is None]:
         entry = entry_in(row)
         free.setdefault(lookup.clue(entry), {})[entry] = row
-    account = await session.get(AccountRow, known[0].watch.account_id) if known else None
+    account = await session.get(AccountRow, known[0].watch.account_id)
     by_text = any(lookup.is_by_text(entry) for entries in free.values() for entry in entries)
     rivals = await unsent(session, known, account) if by_text else []
     given = 0
