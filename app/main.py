@@ -34,7 +34,7 @@ from app.posters import Pictures
 from app.publish import Publisher
 from app.pulse import Pulse
 from app.refresh import Refresher
-from app.scheduler import Errand, Scheduler
+from app.scheduler import POLLS, Errand, Scheduler
 from app.server import LARGEST_HEAD, beside, patient
 from app.settings import Settings, SettingsError
 from app.sources.budget import Budget
@@ -238,7 +238,7 @@ def assembled(settings: Settings, now: Callable[[], datetime]) -> tuple[Bridge, 
 
     sites = neighbour("site")
     trakt = Trakt(
-        http=neighbour("trakt", keepalive=100),
+        http=neighbour("trakt", keepalive=POLLS),
         auth=neighbour("trakt-auth"),
         budget=Budget(settings.trakt_gets_per_5_min, lambda: now().timestamp()),
         api_url=settings.trakt_api_url,

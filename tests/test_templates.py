@@ -782,7 +782,7 @@ def test_the_settings_lead_from_what_is_locked_to_the_dashboard(name: str, secti
     for drawn_name, is_told in (("settings", False), (name, True)):
         card = seen(drawn(drawn_name)).select_one(f'section[aria-labelledby="{section}"]')
         assert card is not None
-        assert ("does not let the bridge in" in text_of(card)) is is_told
+        assert ("not asked at the moment" in text_of(card)) is is_told
         assert bool(card.select_one('a[href="/"]')) is is_told
         assert "become posts" not in text_of(card) or not is_told
 

@@ -31,8 +31,8 @@ def rotate_keys(*, as_json: Json = False) -> None:
             ) from None
     if as_json:
         say_json(asdict(left))
-    for line in () if as_json else summary(left, len(settings.secret_key)):
-        typer.echo(line)
+    else:
+        typer.echo("\n".join(summary(left, len(settings.secret_key))))
     if left.older or left.lost:
         raise typer.Exit(1)
 

@@ -24,7 +24,7 @@ PROBLEMS: dict[str, tuple[int, str, str]] = {
     "invalid_profile_url": (
         400,
         "That is not the address of a website",
-        "Type the address of your own website, for example example.com.",
+        "Use the address of your own website: it is what signs you in.",
     ),
     "http_error": (
         502,

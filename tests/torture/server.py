@@ -5,7 +5,6 @@ life's plan says so. The words of the harness come by stdin, one JSON object a l
 go to stdout.
 """
 
-import asyncio
 import json
 import os
 import signal
@@ -20,10 +19,10 @@ from pathlib import Path
 import uvicorn
 from sqlalchemy import Engine, Pool, event
 
-from app import logs
+from app import logs, process
 from app import settings as config
 from app.cli.schema import migrated
-from app.main import create_app, work
+from app.main import create_app, served, work
 from tests.torture.clock import SharedClock
 from tests.torture.plans import Death, Part, Point
 from tests.torture.spared import is_second_try_under_way
@@ -87,21 +86,12 @@ def live(listener: socket.socket, clock: SharedClock, part: Part, death: Death |
     logs.configure(settings.log_format)
     if part in {Part.WORK, Part.JOBS}:
         migrated(settings, print)
-        asyncio.run(work(settings, clock.bridge, with_jobs=part is Part.JOBS))
+        process.run(work(settings, clock.bridge, with_jobs=part is Part.JOBS))
         return
     app = create_app(settings, clock.bridge, with_scheduler=part is Part.ALL)
     migrated(settings, print)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            workers=1,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=2,
-        )
-    )
+    server = uvicorn.Server(served(app, settings))
+    process.settle()
     server.run(sockets=[listener])
 
 
