@@ -5,8 +5,10 @@ real life.
 """
 
 import asyncio
+import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx2
 import typer
 import uvicorn
 from fastapi import FastAPI
@@ -31,13 +34,18 @@ INTERVAL = 30  # seconds
 WAITS = {"looks": (10, 40, 3600, 86_400), "absent_after": 30, "first_retry": 5}
 OLD_PLAYS = 600
 LOOPBACK = "127.0.0.1"
+# They end it as Ctrl+C does.
+ENDINGS = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 def demo(port: int, *, browser: bool) -> None:
     """Run on ``port`` and the three after it, 0 for any, until interrupted.
 
-    Nothing of it stays behind.
+    Nothing of it stays behind, also where its terminal is closed or it is told to end.
     """
+    for ending in ENDINGS:
+        signal.signal(ending, signal.default_int_handler)
+    logging.getLogger("uvicorn.error").addFilter(is_unforeseen)
     listeners = [free(port + number if port else 0) for number in range(4)]
     bridge, api, auth, site = (listener.getsockname()[1] for listener in listeners)
     logs.configure("text")
@@ -97,6 +105,11 @@ async def serve(apps: dict[socket.socket, FastAPI]) -> None:
     async with asyncio.TaskGroup() as group:
         for listener, server in servers.items():
             group.create_task(server.serve(sockets=[listener]))
+
+
+def is_unforeseen(line: logging.LogRecord) -> bool:
+    """Tell whether a line of the log is about anything but an answer that was to break off."""
+    return not (line.exc_info and isinstance(line.exc_info[1], httpx2.ReadError))
 
 
 def welcome(settings: config.Settings) -> None:
