@@ -368,8 +368,16 @@ class Notifier:
 
     async def test(self, url: str) -> bool:
         """Send a test message to an address of an account, and tell whether it was taken."""
-        told = Message("OwnYourTrakt: a test", f"{TEST}\n\n{self.settings.base_url}")
-        return self.may_use(url) and await self.send(url, told)
+        return self.may_use(url) and await self.send(url, self.trial)
+
+    async def test_operators(self) -> list[bool]:
+        """Send a test message to each address of `NOTIFY_URLS`, and tell whether it was taken."""
+        return await self.send_all(self.settings.notify_urls, self.trial)
+
+    @property
+    def trial(self) -> Message:
+        """Return the test message."""
+        return Message("OwnYourTrakt: a test", f"{TEST}\n\n{self.settings.base_url}")
 
     async def send_all(self, urls: Sequence[str], told: Message) -> list[bool]:
         """Send a message by several services at once; tell of each whether it was taken."""

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import html5lib
 import pytest
+from sqlalchemy import select
 
 from app.notices import Kind
 from app.notify import MOST_ADDRESSES, SERVICES, label
 from app.store import notices
-from app.tables import AccountRow
+from app.tables import AccountRow, ClaimRow
 from app.vault import Vault
 from tests.conftest import NOON
 from tests.test_notify import BOT, Inbox, an_inbox
@@ -275,3 +276,28 @@ async def test_a_bridge_with_an_operator_who_is_told_says_so(
         await world.bridge.notifier.tell_due()
 
     assert "Connect Trakt again." in inbox.got[0]["message"]
+
+
+async def test_whoever_runs_the_bridge_tries_its_addresses_and_nobody_else_does(
+    tmp_path: Path, clock: Clock, inbox: Inbox
+) -> None:
+    urls = f"json://{inbox.place}/operator"
+    async with running_world(tmp_path, clock, notify_urls=urls) as world:
+        await world.sign_in()
+        await world.browser.visit(PAGE)
+        assert "You run this bridge" in world.browser.text
+
+        await world.browser.press("Send a test message")
+
+        assert "Address 1 of NOTIFY_URLS took the test message" in world.browser.text
+        assert urls not in world.browser.page.text
+        assert len(inbox.got) == 1
+
+        async with world.bridge.database.writing() as session:
+            (claim,) = await session.scalars(select(ClaimRow))
+            claim.me = "https://bob.example/"
+        await add(world, TELEGRAM)
+        await world.browser.visit(PAGE)
+        assert "You run this bridge" not in world.browser.text
+        await world.browser.press("Remove", address=label(TELEGRAM))
+        assert "Send a test message" not in world.browser.text

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.notify import MOST_ADDRESSES, SERVICES, NotOffered, chosen, label
 from app.store import notices
+from app.web import admission
 from app.web.bridge import Bridge, TheBridge
 from app.web.pages import show
 from app.web.session import Person, TheForm, ThePerson, text_of
@@ -36,6 +37,7 @@ async def page(
     """Return the page, with what is wrong beside its field, or with what a test has shown."""
     async with bridge.database.reading() as reading:
         urls = await notices.addresses(reading, person.id, bridge.vault)
+        owns = await admission.is_owner(reading, bridge.settings, person.account.me)
     return show(
         request,
         bridge,
@@ -45,6 +47,7 @@ async def page(
         labels=[label(url) for url in urls or ()],
         is_lost=urls is None,
         has_operator=bool(bridge.settings.notify_urls),
+        owns=owns,
         has_room=len(urls or ()) < MOST_ADDRESSES,
         most=MOST_ADDRESSES,
         services=SERVICES,
@@ -88,12 +91,21 @@ async def remove(bridge: TheBridge, person: ThePerson, form: TheForm) -> Respons
 
 @router.post(f"{HERE}/test")
 async def test(request: Request, bridge: TheBridge, person: ThePerson, form: TheForm) -> Response:
-    """Send a test message to each address, and say of each whether its service took it."""
+    """Send a test message to each address, and say of each whether its service took it.
+
+    For whoever runs the bridge also to those of `NOTIFY_URLS`, which no page shows.
+    """
     del form
     async with bridge.database.reading() as reading:
         urls = await notices.addresses(reading, person.id, bridge.vault) or []
+        owns = await admission.is_owner(reading, bridge.settings, person.account.me)
     taken = await asyncio.gather(*(bridge.notifier.test(url) for url in urls))
     tested = list(zip(map(label, urls), taken, strict=True))
+    if owns:
+        operators = await bridge.notifier.test_operators()
+        tested += [
+            (f"Address {n} of NOTIFY_URLS", is_taken) for n, is_taken in enumerate(operators, 1)
+        ]
     return await page(request, bridge, person, tested=tested)
 
 
