@@ -199,6 +199,10 @@ class Network:
                 while is_second_try_under_way(self.database):
                     await self.stirs_within(GLANCE)
 
+    def late_until(self, end: datetime) -> list[datetime]:
+        """Return when something comes late to a site, until ``end``."""
+        return sorted(one.at for one in self.delayed if one.at <= end)
+
     async def arrive(self, *, all_of_them: bool = False) -> None:
         """Let the sites do what has come to them late."""
         now = self.clock.world()

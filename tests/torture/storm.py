@@ -178,7 +178,7 @@ class Storm:
             self.catch_up()
         if plan.downtime:
             self.happened["downtime"] += 1
-            self.clock.passes(plan.downtime)
+            await self.pass_by(plan.downtime)
         # Who was killed could not give the scheduler's lease back.
         self.clock.passes(USUAL.scheduler_lease)
         if self.is_behind:
@@ -237,11 +237,17 @@ class Storm:
         # Days do not pass in the middle of a request; who sleeps then finds it broken.
         await self.meanwhile(self.network.quiet(0, LONGEST_REQUEST))
         self.clock.goes_wrong_by(beat.wrong)
-        self.clock.passes(beat.step)
-        await self.network.arrive()
+        await self.pass_by(beat.step)
         if beat.checks is not None:
             await self.meanwhile(self.people[beat.checks].check_now())
         await self.meanwhile(self.settle())
+
+    async def pass_by(self, span: timedelta) -> None:
+        """Let time pass; what comes to a site late comes at its time, and not at the end."""
+        end = self.clock.world() + span
+        for at in (*self.network.late_until(end), end):
+            self.clock.passes(max(at - self.clock.world(), timedelta()))
+            await self.network.arrive()
 
     async def settle(self) -> None:
         """Return when the bridge is still and has taken all that is due, or has had its time."""
