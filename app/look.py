@@ -163,11 +163,14 @@ class Looker:
                 await offer_start(session, site, now)
             if site.wants_all:
                 site.adopted_at = now
-            site.wants_all, site.look_progress, site.looking_until = False, None, None
+            site.look_progress, site.looking_until, site.look_failures = None, None, 0
+            site.looked_at, site.look_said = now, summary(progress)
+            site.wants_all = gates.awaits_list(site, progress, now, self.waits)
+            if site.wants_all:
+                site.look_due_at = now + self.waits.looks[1]
+                return
             # An empty site may list its posts or not: the first post will tell.
             site.shows = None if is_bare(progress) else progress.way
-            site.look_failures = 0
-            site.looked_at, site.look_said = now, summary(progress)
             due_at = await looks.next_time(session, site, self.waits)
             # Two looks in a row, after a long silence, would be one.
             site.look_due_at = due_at and max(due_at, now + self.waits.looks[0])

@@ -78,6 +78,7 @@ async def restored(
     async with running_world(folder, clock, habits) as world:
         await world.ready()
         await watched(world, LIES)
+        await later(world, minutes=5)
         copy(world, folder / "copy.db")
         await watched(world, DUNE)
         assert len(world.site.posts) == 2
@@ -153,6 +154,44 @@ async def test_a_site_that_cannot_be_listed_is_asked_about_once_for_all(
         await world.work()
         assert len(world.site.posts) == 3
         assert await open_notices(world) == []
+
+
+def fail(world: World, at: str, times: int) -> None:
+    """Let the site fail so often where it is asked there."""
+    for _ in range(times):
+        world.site.then(Answer(503), at=at)
+
+
+async def test_nobody_is_asked_while_a_list_that_was_there_before_fails_for_some_hours(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with restored(tmp_path, clock) as world:
+        fail(world, "GET /micropub?q=source", 8)
+        fail(world, "GET /", 8)
+
+        await later(world, hours=1)
+        assert (await site(world)).gate_at is not None
+        assert await open_notices(world) == []
+
+        for _ in range(4):
+            await later(world, hours=1)
+        assert states(await posts(world)) == ["published"] * 2
+        assert len(world.site.posts) == 2
+        assert (await site(world)).gate_at is None
+
+
+async def test_whoever_has_a_list_that_fails_for_a_day_is_asked_all_the_same(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with restored(tmp_path, clock) as world:
+        fail(world, "GET /micropub?q=source", 1000)
+        fail(world, "GET /", 1000)
+
+        for _ in range(30):
+            await later(world, hours=1)
+
+        (asked,) = await open_notices(world)
+        assert asked.kind == Kind.GATE
 
 
 @asynccontextmanager

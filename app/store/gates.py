@@ -18,6 +18,7 @@ from app.outbox import State, Unsure, said_there
 from app.store import notices, posts
 from app.store.watches import Listed
 from app.tables import AccountRow, ConnectionRow, HeartbeatRow, PostRow, SiteRow, WatchRow
+from app.waits import Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,16 @@ def opened_by(site: SiteRow, progress: Progress, *, knows_posts: bool) -> bool:
     if site.gate_at is None or progress.way is not Way.LIST or not progress.read:
         return False
     return progress.is_whole and (progress.ours > 0 or not knows_posts)
+
+
+def awaits_list(site: SiteRow, progress: Progress, now: datetime, waits: Waits) -> bool:
+    """Tell whether a list that this site once had, and now lacks, is worth waiting for.
+
+    Only it opens the gate without a question.
+    """
+    if site.gate_shut_at is None or site.shows != Way.LIST or progress.way is Way.LIST:
+        return False
+    return now - site.gate_shut_at < waits.unsure_told_after
 
 
 def reach(site: SiteRow, progress: Progress) -> None:
