@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.demo.site import SimulatedSite
 from tests.torture.books import rows, written
 from tests.torture.diary import Diary, Viewing
-from tests.torture.posts import count
+from tests.torture.posts import count, play_of
 
 # How many offenders of each kind are told with their stories.
 TOLD = 4
@@ -32,12 +32,16 @@ STANDING = """
 
 @dataclass(frozen=True, slots=True)
 class Offence:
-    """One viewing of one person that is not as it must be; ``extra`` posts, negative: lacking."""
+    """One viewing of one person that is not as it must be; ``extra`` posts, negative: lacking.
+
+    ``there`` tells of the posts of it that are on the site.
+    """
 
     me: str
     said: str
     plays: tuple[str, ...]
     extra: int = 0
+    there: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,17 @@ def of_site(diary: Diary, site: SimulatedSite) -> Iterator[Offence]:
             continue
         extra = found - wanted[0] if found < wanted[0] else found - wanted[-1]
         said = f"{found} posts instead of {wanted[0]} to {wanted[-1]}, {told(viewing)}"
-        yield Offence(site.me, said, tuple(map(str, viewing.ids)), extra)
+        plays = tuple(map(str, viewing.ids))
+        yield Offence(site.me, said, plays, extra, tuple(posts_of(site, plays)))
     for play, number in there.items():
         yield Offence(site.me, f"{number} posts of a play that never was", (play,), number)
+
+
+def posts_of(site: SimulatedSite, plays: tuple[str, ...]) -> Iterator[str]:
+    """Yield what a site says of its posts of these plays."""
+    for post in site.posts:
+        if not post.deleted and play_of(post.body) in plays:
+            yield f"{post.url} came at {post.created_at}, dated {post.published}"
 
 
 def of_archive(database: str, diary: Diary, site: SimulatedSite) -> Iterator[Offence]:
@@ -114,6 +126,7 @@ def stories(database: str, verdict: Verdict) -> Iterator[str]:
     """Yield the lines that tell what became of the first offenders."""
     for offence in verdict.told:
         yield f"{offence.me} plays {', '.join(offence.plays)}: {offence.said}"
+        yield from (f"    on the site: {post}" for post in offence.there)
         for play in offence.plays:
             yield from (f"    play {play}: {row}" for row in rows(database, STANDING, play))
             yield from (f"        {row[0]} {row[1]}" for row in rows(database, STORY, play))
