@@ -94,12 +94,17 @@ class Looker:
 
     async def page(self, turn: Turn, progress: Progress) -> Page:
         """Ask for the next page. Raises `SiteError`."""
-        deadline = self.waits.look_deadline
         if progress.way is Way.FEED:
             url = progress.cursor if isinstance(progress.cursor, str) else turn.me
-            seen = await feed_page(self.http, url, deadline)
+            seen = await feed_page(self.http, url, self.waits.look_deadline)
             return Page(seen.entries, seen.follows)
-        site, cursor = turn.site, progress.cursor
+        page = await self.list_page(turn.site, progress.cursor)
+        # What a list does not show is sent: its end is believed when it was seen twice.
+        return page if page.entries else await self.list_page(turn.site, progress.cursor)
+
+    async def list_page(self, site: SiteRow, cursor: Cursor | None) -> Page:
+        """Ask for a page of the site's own list. Raises `SiteError`."""
+        deadline = self.waits.look_deadline
         token = await self.keys.token(site)
         try:
             one = await listed(self.http, site.micropub, token, cursor, deadline)

@@ -13,6 +13,7 @@ from app.demo.catalogue import DUNE, LIES, SECRETS, SPECIAL, Work
 from app.demo.site import Answer, Habits
 from app.demo.trakt_door import CLOUDFLARE_504
 from app.demo.trakt_history import stamp
+from app.indieweb.source import PAGE
 from app.lookup import BEGINNING
 from app.notices import Kind
 from app.store import gates, looks, starts
@@ -194,6 +195,63 @@ async def test_whoever_has_a_list_that_fails_for_a_day_is_asked_all_the_same(
         assert asked.kind == Kind.GATE
 
 
+async def test_an_end_of_a_list_that_was_seen_once_opens_no_gate(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, Habits(largest_page=1)) as world:
+        await world.ready()
+        backdated = clock() + timedelta(minutes=2)
+        await watched(world, LIES)
+        copy(world, tmp_path / "copy.db")
+        world.trakt.watch(DUNE, backdated)
+        await world.check_now()
+        clock.passes(days=1)
+        await put_back(world, tmp_path / "copy.db")
+        nothing = Answer(200, {"Content-Type": "application/json"}, '{"items": []}')
+        world.site.then(nothing, at=f"GET /micropub?q=source&limit={PAGE}&offset=1")
+
+        await later(world, hours=2)
+
+        assert states(await posts(world)) == ["published"] * 2
+        assert len(world.site.posts) == 2
+
+
+@pytest.mark.parametrize("is_in_copy", [True, False])
+async def test_what_a_wrong_clock_posted_before_its_date_is_not_posted_again_from_an_old_copy(
+    tmp_path: Path, clock: Clock, *, is_in_copy: bool
+) -> None:
+    async with running_world(tmp_path, clock, Habits(content_only=True)) as world:
+        await world.ready()
+        if not is_in_copy:
+            copy(world, tmp_path / "copy.db")
+        world.trakt.watch(DUNE, clock() + timedelta(hours=12))
+        await world.check_now()
+        if is_in_copy:
+            copy(world, tmp_path / "copy.db")
+        await posted_ahead_of_time(world)
+        clock.passes(hours=4)
+        await put_back(world, tmp_path / "copy.db")
+
+        await later(world, hours=4)
+        (asked,) = await open_notices(world)
+        assert "One post waits" in asked.said
+
+        await later(world, hours=12)
+        assert states(await posts(world)) == ["queued"]
+        assert len(world.site.posts) == 1
+
+
+async def posted_ahead_of_time(world: World) -> None:
+    """Let a bridge whose clock is a day ahead of its site's post what is due then."""
+    true = world.clock()
+    world.site.shelf.now = world.site.micropub.now = lambda: true
+    world.clock.passes(days=1)
+    await world.work()
+    assert len(world.site.posts) == 1
+    world.clock.passes(days=-1)
+    world.site.shelf.now = world.site.micropub.now = world.clock
+
+
 @asynccontextmanager
 async def told_alike(
     folder: Path, clock: Clock, first: float, second: float
@@ -247,6 +305,35 @@ async def test_a_post_whose_address_came_after_a_look_had_seen_it_is_given_to_no
 
         assert len(world.site.posts) == 2
         assert len({post.url for post in await posts(world)}) == 2
+
+
+async def test_a_post_whose_answer_was_lost_is_given_to_no_other_viewing(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, Habits(content_only=True)) as world:
+        await world.ready()
+        at = clock() + timedelta(minutes=5)
+        await watched(world, DUNE)
+        async with world.bridge.database.writing() as session:
+            assert await looks.ask_for(session, 1, clock(), whole=True)
+        await world.work()
+        await seen_while_it_was_sent(world)
+
+        world.trakt.watch(DUNE, at)
+        await world.check_now()
+        await later(world, hours=1)
+
+        assert [one.url for one in world.site.posts[1:]] == [
+            post.url for post in await posts(world) if post.state == "published"
+        ]
+
+
+async def seen_while_it_was_sent(world: World) -> None:
+    """Let the only post be as if a look had seen it before its answer was lost."""
+    async with world.bridge.database.writing() as session:
+        (row,) = (await session.scalars(select(FoundRow))).all()
+        (post,) = (await session.scalars(select(PostRow))).all()
+        row.post_id, post.url, post.state = None, None, "unsure"
 
 
 async def test_a_text_that_may_be_of_a_viewing_already_decided_over_is_not_given_to_another(

@@ -29,6 +29,11 @@ class Known:
     watch: WatchRow
     post: PostRow | None
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether a post of it was sent, as far as this database knows."""
+        return self.post is not None and self.post.body is not None
+
 
 async def keep(
     session: AsyncSession, account_id: int, entries: Iterable[Entry], now: datetime
@@ -167,26 +172,27 @@ async def give(
         free.setdefault(lookup.clue(entry), {})[entry] = row
     account = await session.get(AccountRow, known[0].watch.account_id)
     by_text = any(lookup.is_by_text(entry) for entries in free.values() for entry in entries)
-    rivals = await unsent(session, known, account) if by_text else []
+    rivals = await unplaced(session, known, account) if by_text else []
     given = 0
     for one in known:
         told = told_of(one, account)
         near = (entry for clue in lookup.clues(told) for entry in free.get(clue, {}))
         match = lookup.match(told, near)
-        # What was sent is compared word for word; of others the text may be anybody's.
-        is_sent = one.post is not None and one.post.body is not None
-        if match and (is_sent or not lookup.may_be_of_another(told, match, rivals)):
+        # What was sent can be told from what was not; of others the text may be anybody's.
+        others = [rival for rival, is_sent in rivals if is_sent or not one.is_sent]
+        if match and not lookup.may_be_of_another(told, match, others):
             row = free[lookup.clue(match)].pop(match)
             given += await join(session, one, row, now)
     return given
 
 
-async def unsent(
+async def unplaced(
     session: AsyncSession, known: Sequence[Known], account: AccountRow | None
-) -> list[Told]:
-    """Return how the posts may look of all viewings of the same works that nothing was sent for.
+) -> list[tuple[Told, bool]]:
+    """Return how the posts may look of all viewings of the same works whose place nobody knows.
 
-    Also of those that a person decided over: their post may be the very one on the site.
+    Each with whether one was sent. Also of those that a person decided over: their post may be
+    the very one on the site.
     """
     if account is None:
         return []
@@ -201,9 +207,9 @@ async def unsent(
     ids = {one.watch.id for one in known}
     others = await with_posts(session, [row for row in rows if row.id not in ids])
     return [
-        told_of(one, account)
+        (told_of(one, account), one.is_sent)
         for one in (*known, *others)
-        if one.post is None or (one.post.body is None and one.post.url is None)
+        if one.post is None or one.post.url is None
     ]
 
 

@@ -1,21 +1,20 @@
 """Gates: a database that may be an old copy does not know what was posted since.
 
 Until its site has been read, a gate keeps back what may be there already. ``gate_at`` is the
-copy's age; watches after ``gate_reached`` may be posted all the same, because they are younger
-than the moment at which the gate was shut, or because the site has been read that far.
+copy's age; what it keeps back until then says `app.store.kept`.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, or_, select, true
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.lookup import Progress, Way
 from app.notices import Kind
 from app.outbox import State, Unsure, said_there
-from app.store import notices, posts
+from app.store import kept, notices, posts
 from app.store.watches import Listed
 from app.tables import AccountRow, ConnectionRow, HeartbeatRow, PostRow, SiteRow, WatchRow
 from app.waits import Waits
@@ -29,7 +28,6 @@ class Silence:
     end: datetime
 
 
-WAITING = (State.QUEUED, State.HELD)
 # The age of a copy whose last heartbeat tells nothing.
 UNKNOWN = datetime.fromtimestamp(0, UTC)
 
@@ -131,7 +129,7 @@ async def kept_back(session: AsyncSession, site: SiteRow) -> list[PostRow]:
     if site.gate_at is None:
         return []
     rows = await session.scalars(
-        select(PostRow).where(*behind(site)).order_by(col(PostRow.watched_at), col(PostRow.id))
+        select(PostRow).where(*kept.behind(site)).order_by(col(PostRow.watched_at), col(PostRow.id))
     )
     return list(rows)
 
@@ -143,30 +141,10 @@ async def waiting(session: AsyncSession, site: SiteRow) -> list[Listed]:
     rows = await session.execute(
         select(WatchRow, PostRow)
         .join(PostRow, col(PostRow.id) == col(WatchRow.post_id))
-        .where(*behind(site))
+        .where(*kept.behind(site))
         .order_by(col(PostRow.watched_at), col(PostRow.id))
     )
     return [(row[0], row[1]) for row in rows]
-
-
-def behind(site: SiteRow) -> list[ColumnElement[bool]]:
-    """Return what makes a post one that the shut gate of ``site`` keeps back."""
-    reached = site.gate_reached
-    when = col(PostRow.watched_at)
-    return [
-        col(PostRow.account_id) == site.account_id,
-        col(PostRow.state).in_(WAITING),
-        or_(when.is_(None), when <= reached) if reached else true(),
-    ]
-
-
-def keeps_back(site: SiteRow, post: PostRow) -> bool:
-    """Tell whether the gate of a site keeps a post from leaving."""
-    if site.gate_at is None or post.state not in WAITING:
-        return False
-    if site.gate_reached is None or post.watched_at is None:
-        return True
-    return post.watched_at <= site.gate_reached
 
 
 async def ask(session: AsyncSession, now: datetime) -> None:

@@ -13,7 +13,7 @@ from sqlmodel import col
 from app.lookup import is_second
 from app.notices import Kind
 from app.outbox import Post, State, Unsure, abandoned, begun, next_look, released
-from app.store import notices
+from app.store import kept, notices
 from app.tables import AccountRow, EventRow, PostRow, SiteRow, WatchRow
 from app.waits import Waits
 
@@ -129,7 +129,7 @@ def sendable(post: type[PostRow], now: datetime) -> list[ColumnElement[bool]]:
     return [
         *queued(post, now),
         col(post.account_id) == col(SiteRow.account_id),
-        # Behind a gate only what is surely not on the site yet may leave, see `store.gates`.
+        # Behind a gate only what is surely not on the site yet may leave, see `store.kept`.
         col(SiteRow.gate_at).is_(None) | (col(post.watched_at) > col(SiteRow.gate_reached)),
     ]
 
@@ -318,20 +318,19 @@ async def move_on(session: AsyncSession, now: datetime, waits: Waits) -> None:
     What belongs to a site that somebody holds is left for the next time.
     """
     over = [col(PostRow.state).in_([State.HELD, State.SENDING]), col(PostRow.due_at) <= now]
-    sites = await session.scalars(
-        select(col(SiteRow.account_id))
+    found = await session.scalars(
+        select(SiteRow)
         .where(col(SiteRow.account_id).in_(select(col(PostRow.account_id)).where(*over)))
         .order_by(col(SiteRow.account_id))
         .with_for_update(skip_locked=True)
     )
-    if not (account_ids := sites.all()):
+    if not (sites := {site.account_id: site for site in found}):
         return
-    rows = await session.scalars(
-        select(PostRow).where(col(PostRow.account_id).in_(account_ids), *over)
-    )
+    rows = await session.scalars(select(PostRow).where(col(PostRow.account_id).in_(sites), *over))
     for row in rows.all():
         post = value(row)
         if post.state is State.HELD:
+            kept.stay(sites[row.account_id], row)
             write(row, released(post, now))
             continue
         after = abandoned(post, now)

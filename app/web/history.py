@@ -13,7 +13,7 @@ from app.notices import Kind
 from app.outbox import Action, Standing, State, Why, acted, actions
 from app.rules import Decision
 from app.sources.trakt_history import read_item
-from app.store import connections, gates, notices, posts, rules, watches
+from app.store import connections, kept, notices, posts, rules, watches
 from app.store.watches import Listed
 from app.tables import EventRow, NoticeRow, PostRow, SightingRow, WatchRow
 from app.web.bridge import Bridge, TheBridge
@@ -74,7 +74,7 @@ async def watch(key: str, request: Request, bridge: TheBridge, person: ThePerson
         events = await watches.events(reading, row.id or 0)
         sightings = await watches.sightings(reading, row.id or 0)
         asked = await notices.open_ones(reading, person.id)
-    is_gated = post is not None and gates.keeps_back(person.site, post)
+    is_gated = post is not None and kept.is_behind(person.site, post)
     return show(
         request,
         bridge,
