@@ -76,6 +76,9 @@ class Looker:
             try:
                 page = await self.page(turn, progress)
             except SiteUnlisted:
+                # What was there before may be missing just now, like everything else.
+                if turn.site.shows == Way.LIST:
+                    raise
                 progress = replace(progress, way=Way.FEED, cursor=None)
                 continue
             progress = await self.save(turn, progress, page)

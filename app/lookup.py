@@ -359,8 +359,8 @@ class Progress:
     ``cursor``: where the next page begins. ``depth``: posts older than this need not be read;
     None: all are. ``reached``: the oldest date so far; ``passed``: the newest on the last page,
     because a single backdated post on it says nothing about what follows. ``ours``
-    counts posts of ours that kept their marker. ``is_whole``: read to its end. ``is_empty``: the
-    site has a list, and nothing was in it.
+    counts posts of ours that kept their marker. ``longest``: so many posts are on a full page.
+    ``is_whole``: read to its end. ``is_empty``: the site has a list, and nothing was in it.
     """
 
     way: Way
@@ -374,6 +374,7 @@ class Progress:
     passed: datetime | None = None
     is_sorted: bool = True
     last_page: str = ""
+    longest: int = 0
     is_done: bool = False
     is_whole: bool = False
     is_empty: bool = False
@@ -418,19 +419,23 @@ def turned(
     )
     reached = min([*dates, *([progress.reached] if progress.reached else [])], default=None)
     passed = max(dates, default=progress.passed)
-    # A server that cannot turn pages gives the same one for ever.
-    is_stuck = bool(entries) and page == progress.last_page
-    is_end = not entries or follows is None
+    # A server that cannot turn pages gives the same one for ever. The last page, shorter than
+    # others, comes again where posts arrive meanwhile and move it on.
+    is_again = bool(entries) and page == progress.last_page
+    is_tail = is_again and len(entries) < progress.longest
+    is_stuck = is_again and not is_tail
+    is_end = not entries or follows is None or is_tail
     is_deep = progress.depth is not None and is_sorted and bool(passed and passed < progress.depth)
     return replace(
         progress,
         cursor=follows,
         pages=progress.pages + 1,
-        read=progress.read + (0 if is_stuck else len(entries)),
-        ours=progress.ours + (0 if is_stuck else ours),
+        read=progress.read + (0 if is_again else len(entries)),
+        ours=progress.ours + (0 if is_again else ours),
+        longest=max(progress.longest, len(entries)),
         reached=reached,
         passed=passed,
-        is_sorted=is_sorted or (is_stuck and progress.is_sorted),
+        is_sorted=is_sorted or (is_again and progress.is_sorted),
         last_page=page,
         is_done=is_stuck or is_end or is_deep or progress.pages + 1 >= MOST_PAGES,
         is_whole=is_end and not is_stuck,

@@ -241,6 +241,30 @@ async def test_what_a_wrong_clock_posted_before_its_date_is_not_posted_again_fro
         assert len(world.site.posts) == 1
 
 
+async def test_what_becomes_known_after_its_date_only_waits_behind_the_gate_as_well(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, Habits(content_only=True)) as world:
+        await world.ready()
+        copy(world, tmp_path / "copy.db")
+        world.trakt.watch(DUNE, clock() + timedelta(hours=12))
+        await world.check_now()
+        await posted_ahead_of_time(world)
+        clock.passes(hours=11)
+        await put_back(world, tmp_path / "copy.db")
+        world.trakt.then(*[CLOUDFLARE_504] * 12, at="/sync/last_activities")
+        await later(world, hours=2)
+        assert await posts(world) == []
+
+        for _ in range(4):
+            await later(world, hours=6)
+
+        assert states(await posts(world)) == ["queued"]
+        assert len(world.site.posts) == 1
+        (asked,) = await open_notices(world)
+        assert "One post waits" in asked.said
+
+
 async def posted_ahead_of_time(world: World) -> None:
     """Let a bridge whose clock is a day ahead of its site's post what is due then."""
     true = world.clock()
@@ -326,6 +350,37 @@ async def test_a_post_whose_answer_was_lost_is_given_to_no_other_viewing(
         assert [one.url for one in world.site.posts[1:]] == [
             post.url for post in await posts(world) if post.state == "published"
         ]
+
+
+async def test_a_post_of_what_an_old_copy_has_not_sent_is_given_to_no_viewing_that_it_has(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with running_world(tmp_path, clock, Habits(content_only=True)) as world:
+        await world.ready()
+        await watched(world, DUNE)
+        world.trakt.watch(DUNE)
+        await watched(world, DUNE)
+        world.site.delete(world.site.posts[1].url)
+        await forgotten(world, world.site.posts[1].url, world.site.posts[2].url)
+
+        await later(world, hours=1)
+
+        assert states(await posts(world)) == ["skipped", "unsure", "published"]
+
+
+async def forgotten(world: World, lost: str, other: str) -> None:
+    """Let the first of two posts be in doubt, and the other one never have been sent."""
+    async with world.bridge.database.writing() as session:
+        for row in (await session.scalars(select(FoundRow))).all():
+            row.post_id = None
+        for post in (await session.scalars(select(PostRow))).all():
+            if post.url == other:
+                post.state, post.body, post.attempts, post.sent_at = "skipped", None, 0, None
+            if post.url == lost:
+                post.state = "unsure"
+            if post.url in {lost, other}:
+                post.url = None
+        assert await looks.ask_for(session, 1, world.clock(), whole=True)
 
 
 async def seen_while_it_was_sent(world: World) -> None:

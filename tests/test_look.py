@@ -384,6 +384,20 @@ async def test_a_web_page_in_place_of_a_list_is_not_taken_for_the_lack_of_one(
     assert (await site(world)).shows == "list"
 
 
+async def test_a_list_that_was_there_before_is_not_given_up_for_one_answer(world: World) -> None:
+    await world.ready()
+    await watched(world, LIES)
+    await later(world, minutes=5)
+    world.site.then(CREATED)
+    world.site.then(Answer(400), at="GET /micropub?q=source")
+    await watched(world, DUNE)
+
+    await later(world, hours=1)
+
+    assert (await newest(world)).state == "published"
+    assert (await site(world)).shows == "list"
+
+
 async def test_a_key_that_no_longer_reads_stops_the_looking_and_asks_the_person(
     world: World,
 ) -> None:

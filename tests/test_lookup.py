@@ -252,6 +252,16 @@ def test_order_is_watched_across_pages() -> None:
     assert after.proven is None
 
 
+def test_the_last_page_that_comes_again_is_the_end() -> None:
+    first = turned(begun(), page(0, 1), 2, 2)
+    last = turned(first, page(2), 1, 3)
+    again = turned(last, page(2), 1, 4)
+
+    assert not last.is_done
+    assert again.is_whole
+    assert again.read == again.ours == 3
+
+
 def test_a_server_that_cannot_turn_pages_is_not_read_for_ever() -> None:
     first = turned(begun(), page(0, 1), 2, 2)
     again = turned(first, page(0, 1), 2, 4)

@@ -29,11 +29,6 @@ class Known:
     watch: WatchRow
     post: PostRow | None
 
-    @property
-    def is_sent(self) -> bool:
-        """Whether a post of it was sent, as far as this database knows."""
-        return self.post is not None and self.post.body is not None
-
 
 async def keep(
     session: AsyncSession, account_id: int, entries: Iterable[Entry], now: datetime
@@ -178,9 +173,7 @@ async def give(
         told = told_of(one, account)
         near = (entry for clue in lookup.clues(told) for entry in free.get(clue, {}))
         match = lookup.match(told, near)
-        # What was sent can be told from what was not; of others the text may be anybody's.
-        others = [rival for rival, is_sent in rivals if is_sent or not one.is_sent]
-        if match and not lookup.may_be_of_another(told, match, others):
+        if match and not lookup.may_be_of_another(told, match, rivals):
             row = free[lookup.clue(match)].pop(match)
             given += await join(session, one, row, now)
     return given
@@ -188,11 +181,11 @@ async def give(
 
 async def unplaced(
     session: AsyncSession, known: Sequence[Known], account: AccountRow | None
-) -> list[tuple[Told, bool]]:
+) -> list[Told]:
     """Return how the posts may look of all viewings of the same works whose place nobody knows.
 
-    Each with whether one was sent. Also of those that a person decided over: their post may be
-    the very one on the site.
+    Also of those that a person decided over, or that were not sent: their post, sent by a
+    database of which this one is a copy, may be the very one on the site.
     """
     if account is None:
         return []
@@ -207,7 +200,7 @@ async def unplaced(
     ids = {one.watch.id for one in known}
     others = await with_posts(session, [row for row in rows if row.id not in ids])
     return [
-        (told_of(one, account), one.is_sent)
+        told_of(one, account)
         for one in (*known, *others)
         if one.post is None or one.post.url is None
     ]

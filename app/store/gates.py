@@ -74,7 +74,7 @@ async def shut(session: AsyncSession, since: datetime, now: datetime) -> None:
     )
     for site in rows.all():
         site.gate_at = min(since, site.gate_at or since)
-        site.gate_reached = site.gate_shut_at = now
+        site.gate_reached, site.gate_shut_at = None, now
         # What was asked before was not about all that may wait now.
         await notices.close(session, site.account_id, Kind.GATE, now)
         site.wants_all, site.look_due_at = True, now
@@ -150,21 +150,24 @@ async def waiting(session: AsyncSession, site: SiteRow) -> list[Listed]:
 async def ask(session: AsyncSession, now: datetime) -> None:
     """Ask, once for each site that cannot be read, about all that its gate keeps back.
 
-    Trakt is read before: what it tells belongs to the question. Where nothing is kept back, the
-    gate opens by itself, and where the person chose to post again after a while, after that.
+    Trakt is read before: what it tells belongs to the question, and what is watched after that
+    is surely new. Where nothing is kept back, the gate opens by itself, and where the person chose
+    to post again after a while, after that.
     """
     rows = await session.scalars(
         select(SiteRow)
-        .where(
-            col(SiteRow.gate_at).is_not(None),
-            col(SiteRow.wants_all).is_(False),
-            col(SiteRow.look_progress).is_(None),
-        )
+        .where(col(SiteRow.gate_at).is_not(None))
         .order_by(col(SiteRow.account_id))
         .with_for_update(skip_locked=True)
     )
     for site in rows.all():
-        if site.gate_shut_at is None or not await is_read_since(session, site, site.gate_shut_at):
+        if site.gate_shut_at is None:
+            continue
+        read_at = await read_since(session, site, site.gate_shut_at)
+        if read_at is None:
+            continue
+        site.gate_reached = site.gate_reached or read_at
+        if site.wants_all or site.look_progress is not None:
             continue
         count = len(await kept_back(session, site))
         wants, wait = posts.choice(site)
@@ -185,10 +188,11 @@ def question(count: int) -> str:
     )
 
 
-async def is_read_since(session: AsyncSession, site: SiteRow, shut_at: datetime) -> bool:
-    """Tell whether all of Trakt has been read since the gate was shut; without one, nothing is to.
+async def read_since(session: AsyncSession, site: SiteRow, shut_at: datetime) -> datetime | None:
+    """Return when all of Trakt had been read since the gate of a site was shut; None: not yet.
 
     A turn that left something for the next one, or an archive under way, may tell of more.
+    Without a connection there is nothing to be read.
     """
     found = await session.scalars(
         select(ConnectionRow).where(
@@ -196,13 +200,14 @@ async def is_read_since(session: AsyncSession, site: SiteRow, shut_at: datetime)
             col(ConnectionRow.sealed_tokens).is_not(None),
         )
     )
-    return all(
-        row.polled_at
-        and row.polled_at >= shut_at
-        and row.reading_since is None
-        and row.archive_page is None
-        for row in found
-    )
+    read_at = shut_at
+    for row in found:
+        if row.reading_since is not None or row.archive_page is not None:
+            return None
+        if row.polled_at is None or row.polled_at < shut_at:
+            return None
+        read_at = max(read_at, row.polled_at)
+    return read_at
 
 
 async def answer(session: AsyncSession, account_id: int, now: datetime, *, there: bool) -> int:

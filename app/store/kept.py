@@ -1,8 +1,8 @@
 """What the shut gate of a site keeps back.
 
-Watches after ``gate_reached`` leave all the same: they are younger than the moment at which the
-gate was shut, or the site has been read that far. What was known before its date is no younger:
-a clock ahead of time may have had it posted.
+Watches after ``gate_reached`` leave all the same: they are younger than the moment at which all
+of Trakt had been read since the gate was shut, or the site has been read that far. What was known
+before its date is no younger: a clock ahead of time may have had it posted.
 """
 
 from sqlalchemy import ColumnElement, or_, true
