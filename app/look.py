@@ -176,12 +176,12 @@ class Looker:
             site.wants_all = gates.awaits_list(site, progress, now, self.waits)
             if site.wants_all:
                 site.look_due_at = now + self.waits.looks[1]
-                return
-            # An empty site may list its posts or not: the first post will tell.
-            site.shows = None if is_bare(progress) else progress.way
-            due_at = await looks.next_time(session, site, self.waits)
-            # Two looks in a row, after a long silence, would be one.
-            site.look_due_at = due_at and max(due_at, now + self.waits.looks[0])
+            else:
+                # An empty site may list its posts or not: the first post will tell.
+                site.shows = None if is_bare(progress) else progress.way
+                due_at = await looks.next_time(session, site, self.waits)
+                # Two looks in a row, after a long silence, would be one.
+                site.look_due_at = due_at and max(due_at, now + self.waits.looks[0])
         log.info("looked", account=turn.site.account_id, way=progress.way, read=progress.read)
 
     async def settle_gate(
